@@ -31,3 +31,9 @@ func splitVersion(v string) (major, minor int) {
 	minor, _ = strconv.Atoi(b)
 	return major, minor
 }
+
+// Release and Commit are this build's, stamped by the linker (see the Makefile).
+var (
+	Release = "0.1.0-dev"
+	Commit  = "unknown"
+)

@@ -1,0 +1,38 @@
+# lighter: see README.md for the two commands that matter, ARCHITECTURE.md for the house.
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X lighter/api.Release=$(VERSION) -X lighter/api.Commit=$(COMMIT)
+PROGRAMS = lighter lighterd lighterhub
+
+export CGO_ENABLED = 0
+
+.PHONY: build check test bench install quickstart clean
+
+build: ## three static programs in bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+check: ## under a minute, no root: format, vet, staticcheck, the house, unit tests
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	GOOS=darwin $(GO) vet ./client ./cli
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/lighter
+	$(GO) test -short ./...
+
+test: ## all tiers; as root, else those that need it say so and are skipped
+	scripts/test.sh
+
+bench: build ## ours beside PEER=unix://…, in turn: medians and ratios
+	$(GO) run ./bench -peer '$(PEER)' $(BENCHFLAGS)
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
+
+quickstart:
+	scripts/quickstart.sh
+
+clean:
+	rm -rf bin

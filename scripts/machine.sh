@@ -1,0 +1,13 @@
+#!/bin/sh
+# Prints what tests could leave behind on this machine, so that two moments can be compared:
+# mounts, interfaces, cgroups of ours, processes of ours, network namespaces, rules.
+set -eu
+echo "# mounts"; awk '{ print $5, $9 }' /proc/self/mountinfo | sort
+echo "# interfaces"; ls /sys/class/net
+echo "# cgroups"; find /sys/fs/cgroup -type d -path '*lighter*' 2>/dev/null | sort
+echo "# processes"
+for exe in /proc/[0-9]*/exe; do
+	case $(readlink "$exe" 2>/dev/null) in
+	*/lighter | */lighterd | */lighterhub | *.test | *'.test (deleted)' | */lighter' (deleted)') tr '\0' ' ' <"${exe%exe}cmdline" && echo ;;
+	esac
+done | sort
