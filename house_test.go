@@ -30,7 +30,7 @@ var floors = []string{
 	`engine/container`,
 	`client server`,
 	`cli`,
-	`cmd/lighter cmd/lighterd cmd/lighterhub`,
+	`cmd/lighter cmd/lighterd cmd/lighterhub bench`,
 }
 
 // never forbids imports that the floors alone would allow. "x/*" stands for x and

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// inputs are the root filesystems that the rows use, as tars.
+type inputs struct {
+	busybox string // this machine's busybox-static
+	debian  string // debootstrap's minimal Debian, about 200 MB
+}
+
+// makeInputs makes what is not in the cache yet.
+func makeInputs(cache string) (*inputs, error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, err
+	}
+	in := &inputs{busybox: filepath.Join(cache, "busybox.tar"), debian: filepath.Join(cache, "debian.tar")}
+	for path, script := range map[string]string{in.busybox: busyboxScript, in.debian: debianScript} {
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		cmd := exec.Command("sh", "-euc", script, "sh", path)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("make %s: %w: %s", path, err, strings.TrimSpace(string(out)))
+		}
+	}
+	return in, nil
+}
+
+const busyboxScript = `
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+mkdir -p "$tree/bin" "$tree/etc" "$tree/tmp"
+cp "$(command -v busybox)" "$tree/bin/busybox"
+busybox --list | while read -r applet; do ln -sf busybox "$tree/bin/$applet"; done
+echo 'root:x:0:0:root:/:/bin/sh' >"$tree/etc/passwd"
+tar -C "$tree" -cf "$1" .`
+
+const debianScript = `
+command -v debootstrap >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends debootstrap; }
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
+debootstrap --variant=minbase stable "$tree" "$mirror" >/dev/null
+rm -f "$tree"/var/cache/apt/archives/*.deb
+tar -C "$tree" --sort=name --numeric-owner --xattrs -cf "$1.part" .
+mv "$1.part" "$1"`
