@@ -85,9 +85,9 @@ type Info struct {
 	LiveRestoreEnabled  bool
 	Isolation           string
 	InitBinary          string
-	ContainerdCommit    Commit
-	RuncCommit          Commit
-	InitCommit          Commit
+	ContainerdCommit    ProgramCommit
+	RuncCommit          ProgramCommit
+	InitCommit          ProgramCommit
 	SecurityOptions     []string
 	ProductLicense      string        `json:",omitempty"`
 	DefaultAddressPools []AddressPool `json:",omitempty"`
@@ -136,8 +136,8 @@ type Swarm struct {
 	RemoteManagers   []string
 }
 
-// Commit is the version of a program.
-type Commit struct {
+// ProgramCommit is the version of a program.
+type ProgramCommit struct {
 	ID       string
 	Expected string `json:",omitempty"`
 }
