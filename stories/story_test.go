@@ -1,0 +1,273 @@
+// Package stories tells, in testdata/*.txtar, what a user does with lighter and what
+// comes of it: each story starts the true lighterd in a root of its own and drives
+// the true command line. It holds no code of the product.
+package stories
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// patience bounds every wait for a thing that must come; it is no measure of speed.
+const patience = 30 * time.Second
+
+var bin, busyboxTar string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "lighter-stories-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	bin, busyboxTar = filepath.Join(dir, "bin"), filepath.Join(dir, "busybox.tar")
+	if os.Getuid() == 0 && !testing.Short() {
+		for _, cmd := range []*exec.Cmd{
+			exec.Command("go", "build", "-o", bin+"/", "lighter/cmd/lighter", "lighter/cmd/lighterd", "lighter/cmd/lighterhub"),
+			exec.Command("sh", "-euc", busyboxScript, "sh", busyboxTar),
+			exec.Command("ln", "-s", "lighter", filepath.Join(bin, "docker")),
+		} {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "%v: %v\n%s", cmd.Args, err, out)
+				return 1
+			}
+		}
+	}
+	return m.Run()
+}
+
+// busyboxScript makes the root filesystem that the stories import.
+const busyboxScript = `
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+mkdir -p "$tree/bin" "$tree/etc" "$tree/tmp" "$tree/root" "$tree/home"
+cp "$(command -v busybox)" "$tree/bin/busybox"
+busybox --list | while read -r applet; do ln -sf busybox "$tree/bin/$applet"; done
+printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >"$tree/etc/passwd"
+printf 'root:x:0:\nuser:x:1000:\nstaff:x:50:user\n' >"$tree/etc/group"
+tar -C "$tree" --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -cf "$1" .`
+
+func TestStories(t *testing.T) {
+	if testing.Short() {
+		t.Skip("stories start engines: not with -short")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("stories start containers: they need root")
+	}
+	if _, err := exec.LookPath("busybox"); err != nil {
+		t.Skip("stories import busybox: it needs Debian's busybox-static")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			e := newEngine(env.WorkDir)
+			env.Values[engineKey{}] = e
+			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+			env.Setenv("LIGHTER_HOST", e.host)
+			env.Setenv("ROOT", e.root)
+			env.Setenv("RUN", e.run)
+			env.Setenv("BUSYBOX", busyboxTar)
+			env.Setenv("HOME", env.WorkDir)
+			env.Defer(func() {
+				if err := e.end(); err != nil {
+					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"engine": cmdEngine,
+			"keeper": cmdKeeper,
+			"until":  cmdUntil,
+		},
+	})
+}
+
+// cmdUntil repeats a command until it succeeds (or, negated, fails).
+func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:]...)
+		if (err == nil) != neg {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("until %s: not within %v: %v", strings.Join(args, " "), patience, err)
+		}
+	}
+}
+
+// cmdEngine is `engine start [FLAG…]`, `engine kill`, `engine stop`.
+func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
+	e := engineOf(ts)
+	var err error
+	switch args[0] {
+	case "start":
+		err = e.start(args[1:]...)
+	case "kill":
+		err = e.signal(os.Kill)
+	case "stop":
+		err = e.signal(os.Interrupt)
+	default:
+		ts.Fatalf("engine %s?", args[0])
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("engine %s: %v", args[0], err)
+	}
+	if err != nil {
+		ts.Logf("engine %s: %v", args[0], err)
+	}
+}
+
+// cmdKeeper is `keeper kill`: SIGKILL to every keeper of the story's engine.
+func cmdKeeper(ts *testscript.TestScript, _ bool, args []string) {
+	pids := engineOf(ts).processes("keeper")
+	if len(pids) == 0 {
+		ts.Fatalf("keeper %s: there is none", args[0])
+	}
+	for _, pid := range pids {
+		p, err := os.FindProcess(pid)
+		ts.Check(err)
+		ts.Check(p.Kill())
+	}
+}
+
+type engineKey struct{}
+
+func engineOf(ts *testscript.TestScript) *engine { return ts.Value(engineKey{}).(*engine) }
+
+// engine is a lighterd with its roots, at most one process at a time.
+type engine struct {
+	root, run, host, log string
+	cmd                  *exec.Cmd
+}
+
+func newEngine(dir string) *engine {
+	return &engine{
+		root: filepath.Join(dir, "data"), run: filepath.Join(dir, "run"),
+		host: "unix://" + filepath.Join(dir, "sock"), log: filepath.Join(dir, "lighterd.log"),
+	}
+}
+
+func (e *engine) start(flags ...string) error {
+	log, err := os.OpenFile(e.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	e.cmd = exec.Command(filepath.Join(bin, "lighterd"), append([]string{"--data-root", e.root, "--exec-root", e.run, "-H", e.host}, flags...)...)
+	e.cmd.Stderr = log
+	if err := e.cmd.Start(); err != nil {
+		return err
+	}
+	gone := make(chan error, 1)
+	cmd := e.cmd
+	go func() { gone <- cmd.Wait() }()
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		select {
+		case err := <-gone:
+			text, _ := os.ReadFile(e.log)
+			e.cmd = nil
+			return fmt.Errorf("lighterd ended: %v\n%s", err, text)
+		default:
+		}
+		if e.lighter("version") == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			cmd.Process.Kill()
+			text, _ := os.ReadFile(e.log)
+			return fmt.Errorf("lighterd does not answer within %v\n%s", patience, text)
+		}
+	}
+}
+
+func (e *engine) lighter(args ...string) error {
+	cmd := exec.Command(filepath.Join(bin, "lighter"), args...)
+	cmd.Env = append(os.Environ(), "LIGHTER_HOST="+e.host)
+	return cmd.Run()
+}
+
+// signal ends lighterd and waits until it has gone.
+func (e *engine) signal(sig os.Signal) error {
+	if e.cmd == nil {
+		return fmt.Errorf("it does not run")
+	}
+	pid := e.cmd.Process.Pid
+	err := e.cmd.Process.Signal(sig)
+	e.cmd = nil
+	return firstOf(err, await(func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)); return err != nil }, "lighterd to end"))
+}
+
+// end takes everything down and tells what would stay behind.
+func (e *engine) end() error {
+	if e.cmd == nil && len(e.processes("")) > 0 {
+		if err := e.start(); err != nil {
+			return err
+		}
+	}
+	if e.cmd != nil {
+		out, err := exec.Command("sh", "-c", fmt.Sprintf("LIGHTER_HOST=%s %s/lighter ps -aq | LIGHTER_HOST=%[1]s xargs -r %[2]s/lighter rm -f", e.host, bin)).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("remove containers: %w: %s", err, out)
+		}
+		if err := e.signal(os.Interrupt); err != nil {
+			return err
+		}
+	}
+	if err := await(func() bool { return len(e.processes("")) == 0 }, "every process of the engine to end"); err != nil {
+		return fmt.Errorf("%w: %v", err, e.processes(""))
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err == nil && strings.Contains(string(mounts), filepath.Dir(e.root)) {
+		err = fmt.Errorf("mounts are left under %s", filepath.Dir(e.root))
+	}
+	return err
+}
+
+// processes lists the pids of programs of ours that have the engine's exec root
+// among their arguments, and word, when there is one.
+func (e *engine) processes(word string) []int {
+	var pids []int
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, proc := range procs {
+		exe, err := os.Readlink(proc + "/exe")
+		if err != nil || filepath.Dir(strings.TrimSuffix(exe, " (deleted)")) != bin {
+			continue
+		}
+		args, _ := os.ReadFile(proc + "/cmdline")
+		if pid, err := strconv.Atoi(filepath.Base(proc)); err == nil && strings.Contains(string(args), e.run) && strings.Contains(string(args), word) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func await(done func() bool, what string) error {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %v for %s", patience, what)
+		}
+	}
+	return nil
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
