@@ -1,0 +1,6 @@
+package server
+
+// containers answers for containers.
+type containers struct {
+	s *Server
+}

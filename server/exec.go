@@ -1,0 +1,6 @@
+package server
+
+// execs answers for programs run in running containers.
+type execs struct {
+	s *Server
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"lighter/api"
+	"lighter/task"
+)
+
+// hijacked is a client's connection taken out of HTTP's hands, on its way to the
+// keeper.
+type hijacked struct {
+	conn net.Conn
+	pipe net.Conn // our end of the pair, when the connection cannot be handed over
+	file *os.File // what the keeper gets
+	got  []byte   // what the client sent before
+}
+
+// hijack takes the connection, unanswered. What can be handed over as a descriptor
+// is (unix sockets, plain TCP: the kernel alone stands between client and keeper);
+// the bytes of the rest are pumped through a socket pair.
+func (s *Server) hijack(w http.ResponseWriter) (*hijacked, error) {
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, api.Errorf(api.Invalid, "take over the connection: %w", err)
+	}
+	h := &hijacked{conn: conn}
+	if n := buf.Reader.Buffered(); n > 0 {
+		h.got = make([]byte, n)
+		if _, err := io.ReadFull(buf.Reader, h.got); err != nil {
+			h.close()
+			return nil, fmt.Errorf("take over the connection: %w", err)
+		}
+	}
+	if f, ok := conn.(interface{ File() (*os.File, error) }); ok {
+		h.file, err = f.File()
+	} else {
+		h.file, h.pipe, err = s.config.Pair()
+	}
+	if err != nil {
+		h.close()
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	return h, nil
+}
+
+// accept answers: 101 when the client asked for an upgrade, else 200.
+func (h *hijacked) accept(r *request, mediaType string, extra http.Header) error {
+	answer := "HTTP/1.1 200 OK\r\nContent-Type: " + rawStream + "\r\n"
+	if _, upgrade := r.Header["Upgrade"]; upgrade {
+		answer = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + mediaType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+	}
+	if _, err := io.WriteString(h.conn, answer); err != nil {
+		return err
+	}
+	if err := extra.Write(h.conn); err != nil {
+		return err
+	}
+	_, err := io.WriteString(h.conn, "\r\n")
+	return err
+}
+
+// refuse answers with an error in plain text, as the Engine API does on a
+// connection that it took, and lets go.
+func (h *hijacked) refuse(err error) {
+	status := api.KindOf(err).Status()
+	fmt.Fprintf(h.conn, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n\r\n%s\r\n", status, http.StatusText(status), rawStream, err)
+	h.close()
+}
+
+// client is the connection as the keeper takes it.
+func (h *hijacked) client() task.Client {
+	return task.Client{Conn: h.file, Received: h.got}
+}
+
+// handOver lets go of a connection that the keeper has: at once when the keeper
+// has the connection itself, else when both directions have ended or the server stops.
+func (h *hijacked) handOver(s *Server) {
+	if h.pipe == nil {
+		h.close()
+		return
+	}
+	s.pumps.Add(1)
+	defer s.pumps.Done()
+	h.file.Close()
+	h.file = nil
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-s.stopping:
+		case <-over:
+		}
+		h.close()
+	})
+	wg.Go(func() { pump(h.pipe, h.conn) }) // ends with the client's input, or when closed
+	pump(h.conn, h.pipe)                   // ends with the output
+	close(over)
+	wg.Wait()
+}
+
+// pump copies until the end, and passes the end on.
+func pump(to, from net.Conn) {
+	_, _ = io.Copy(to, from) // either end may leave at any time
+	if half, ok := to.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+func (h *hijacked) close() {
+	if h.file != nil {
+		h.file.Close()
+	}
+	if h.pipe != nil {
+		h.pipe.Close()
+	}
+	h.conn.Close()
+}

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"lighter/api"
+)
+
+// handler decodes a request, calls one method of the engine and encodes the answer.
+// An error that it returns is the answer, and nothing may have been written before.
+type handler func(w http.ResponseWriter, r *request) error
+
+// route is one row of the table. In path, {name} stands for any text, slashes
+// included, since names of images hold them; {id} for text without a slash.
+type route struct {
+	method string
+	path   string
+	handle handler
+}
+
+// routes is every route of the Engine API, in the order in which they are tried.
+func (s *Server) routes() []route {
+	
+	img, sys, net, vol := &images{s: s}, &system{s: s}, networks{}, volumes{}
+	return []route{
+		{"HEAD", "/_ping", sys.ping},
+		{"GET", "/_ping", sys.ping},
+		{"GET", "/version", sys.version},
+		{"GET", "/info", sys.info},
+		{"GET", "/events", sys.events},
+		{"GET", "/system/df", sys.diskUsage},
+		{"POST", "/auth", unbuilt("logging in to a registry")},
+
+		{"GET", "/containers/json", unbuilt("this")},
+		{"POST", "/containers/create", unbuilt("this")},
+		{"POST", "/containers/prune", unbuilt("this")},
+		{"GET", "/containers/{name}/json", unbuilt("this")},
+		{"GET", "/containers/{name}/top", unbuilt("listing the processes of a container")},
+		{"GET", "/containers/{name}/logs", unbuilt("this")},
+		{"GET", "/containers/{name}/changes", unbuilt("listing what a container changed in its file system")},
+		{"GET", "/containers/{name}/export", unbuilt("exporting the file system of a container")},
+		{"GET", "/containers/{name}/stats", unbuilt("measuring what a container uses")},
+		{"GET", "/containers/{name}/attach/ws", unbuilt("attaching over a websocket")},
+		{"HEAD", "/containers/{name}/archive", unbuilt("copying out of a container")},
+		{"GET", "/containers/{name}/archive", unbuilt("copying out of a container")},
+		{"PUT", "/containers/{name}/archive", unbuilt("copying into a container")},
+		{"POST", "/containers/{name}/start", unbuilt("this")},
+		{"POST", "/containers/{name}/stop", unbuilt("this")},
+		{"POST", "/containers/{name}/restart", unbuilt("this")},
+		{"POST", "/containers/{name}/kill", unbuilt("this")},
+		{"POST", "/containers/{name}/pause", unbuilt("this")},
+		{"POST", "/containers/{name}/unpause", unbuilt("this")},
+		{"POST", "/containers/{name}/wait", unbuilt("this")},
+		{"POST", "/containers/{name}/resize", unbuilt("this")},
+		{"POST", "/containers/{name}/attach", unbuilt("this")},
+		{"POST", "/containers/{name}/rename", unbuilt("this")},
+		{"POST", "/containers/{name}/update", unbuilt("changing the limits of a container")},
+		{"POST", "/containers/{name}/exec", unbuilt("this")},
+		{"DELETE", "/containers/{name}", unbuilt("this")},
+		{"POST", "/commit", unbuilt("committing a container to an image")},
+
+		{"GET", "/exec/{name}/json", unbuilt("this")},
+		{"POST", "/exec/{name}/start", unbuilt("this")},
+		{"POST", "/exec/{name}/resize", unbuilt("this")},
+
+		{"GET", "/images/json", img.list},
+		{"GET", "/images/search", unbuilt("searching a registry")},
+		{"GET", "/images/get", img.save},
+		{"POST", "/images/load", img.load},
+		{"POST", "/images/create", img.create},
+		{"POST", "/images/prune", img.prune},
+		{"GET", "/images/{name}/get", img.save},
+		{"GET", "/images/{name}/history", img.history},
+		{"GET", "/images/{name}/json", img.inspect},
+		{"POST", "/images/{name}/push", unbuilt("pushing an image to a registry")},
+		{"POST", "/images/{name}/tag", img.tag},
+		{"DELETE", "/images/{name}", img.remove},
+		{"GET", "/distribution/{name}/json", unbuilt("asking a registry about an image")},
+
+		{"POST", "/build", unbuilt("building an image")},
+		{"POST", "/build/prune", unbuilt("the build cache")},
+		{"POST", "/build/cancel", unbuilt("building an image")},
+		{"POST", "/session", unbuilt("a session of a builder")},
+		{"POST", "/grpc", unbuilt("BuildKit's protocol")},
+
+		{"GET", "/networks", net.list},
+		{"GET", "/networks/", net.list},
+		{"POST", "/networks/create", unbuilt("creating a network")},
+		{"POST", "/networks/prune", unbuilt("pruning networks")},
+		{"POST", "/networks/{name}/connect", unbuilt("connecting a container to a network")},
+		{"POST", "/networks/{name}/disconnect", unbuilt("disconnecting a container from a network")},
+		{"GET", "/networks/{name}", net.inspect},
+		{"DELETE", "/networks/{name}", net.remove},
+
+		{"GET", "/volumes", vol.list},
+		{"POST", "/volumes/create", unbuilt("creating a volume")},
+		{"POST", "/volumes/prune", unbuilt("pruning volumes")},
+		{"GET", "/volumes/{name}", vol.inspect},
+		{"PUT", "/volumes/{name}", noSwarm},
+		{"DELETE", "/volumes/{name}", vol.remove},
+
+		{"GET", "/plugins", noPlugins},
+		{"GET", "/plugins/privileges", noPluginSupport},
+		{"GET", "/plugins/{name}/json", noPlugin},
+		{"POST", "/plugins/pull", noPluginSupport},
+		{"POST", "/plugins/create", noPluginSupport},
+		{"POST", "/plugins/{name}/enable", noPlugin},
+		{"POST", "/plugins/{name}/disable", noPlugin},
+		{"POST", "/plugins/{name}/push", noPlugin},
+		{"POST", "/plugins/{name}/upgrade", noPlugin},
+		{"POST", "/plugins/{name}/set", noPlugin},
+		{"DELETE", "/plugins/{name}", noPlugin},
+
+		{"GET", "/swarm", noSwarm},
+		{"POST", "/swarm/init", noSwarmSupport},
+		{"POST", "/swarm/join", noSwarmSupport},
+		{"POST", "/swarm/leave", noSwarm},
+		{"POST", "/swarm/update", noSwarm},
+		{"GET", "/swarm/unlockkey", noSwarm},
+		{"POST", "/swarm/unlock", noSwarm},
+		{"GET", "/services", noSwarm},
+		{"POST", "/services/create", noSwarm},
+		{"GET", "/services/{id}", noSwarm},
+		{"GET", "/services/{id}/logs", noSwarm},
+		{"POST", "/services/{id}/update", noSwarm},
+		{"DELETE", "/services/{id}", noSwarm},
+		{"GET", "/tasks", noSwarm},
+		{"GET", "/tasks/{id}", noSwarm},
+		{"GET", "/tasks/{id}/logs", noSwarm},
+		{"GET", "/nodes", noSwarm},
+		{"GET", "/nodes/{id}", noSwarm},
+		{"POST", "/nodes/{id}/update", noSwarm},
+		{"DELETE", "/nodes/{id}", noSwarm},
+		{"GET", "/secrets", noSwarm},
+		{"POST", "/secrets/create", noSwarm},
+		{"GET", "/secrets/{id}", noSwarm},
+		{"POST", "/secrets/{id}/update", noSwarm},
+		{"DELETE", "/secrets/{id}", noSwarm},
+		{"GET", "/configs", noSwarm},
+		{"POST", "/configs/create", noSwarm},
+		{"GET", "/configs/{id}", noSwarm},
+		{"POST", "/configs/{id}/update", noSwarm},
+		{"DELETE", "/configs/{id}", noSwarm},
+	}
+}
+
+// match reports whether a path is the route's, and what its {…} stands for.
+func (r route) match(path string) (string, bool) {
+	head, rest, open := strings.Cut(r.path, "{")
+	if !open {
+		return "", path == r.path
+	}
+	kind, tail, _ := strings.Cut(rest, "}")
+	name, ok := strings.CutPrefix(path, head)
+	if !ok {
+		return "", false
+	}
+	if name, ok = strings.CutSuffix(name, tail); !ok || name == "" {
+		return "", false
+	}
+	if kind == "id" && strings.Contains(name, "/") {
+		return "", false
+	}
+	return name, true
+}
+
+// unbuilt answers for what is not built yet; what names it.
+func unbuilt(what string) handler {
+	return func(http.ResponseWriter, *request) error { return notBuilt(what) }
+}
+
+func notBuilt(what string) error {
+	return api.Errorf(api.NotImplemented, "%s is not built yet in lighter %s", what, api.Release)
+}
+
+func options(w http.ResponseWriter, _ *request) error {
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// noSwarm answers as an engine that is in no swarm. There is none in lighter.
+func noSwarm(http.ResponseWriter, *request) error {
+	return api.Errorf(api.Unavailable, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
+}
+
+func noSwarmSupport(http.ResponseWriter, *request) error {
+	return api.Errorf(api.Unavailable, "lighter has no swarm mode: an engine stands for itself alone")
+}
+
+func noPlugins(w http.ResponseWriter, _ *request) error {
+	return writeJSON(w, http.StatusOK, []struct{}{})
+}
+
+func noPlugin(_ http.ResponseWriter, r *request) error {
+	return api.Errorf(api.NotFound, "plugin %q not found", r.name)
+}
+
+func noPluginSupport(http.ResponseWriter, *request) error {
+	return api.Errorf(api.NotImplemented, "lighter runs no plugins")
+}

@@ -1,0 +1,222 @@
+// Package server is the face that speaks the Docker Engine API, versions 1.24
+// to 1.51: it finds a request's route, decodes it, calls one method of a noun of
+// the engine, and encodes the answer in the shape that the client's version knows.
+//
+// It holds no state of containers or images, touches no store and no kernel.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"lighter/api"
+	"lighter/engine/event"
+)
+
+// Timeouts of connections. Each connection has a goroutine of its own, so a slow
+// client holds up nobody; these let go of what it holds. An idle connection is
+// kept: clients keep theirs for hours.
+const (
+	headerTime = 60 * time.Second // from the first byte, or from accept, to the end of the headers
+	stopTime   = 5 * time.Second  // that a graceful stop waits for requests in flight
+)
+
+// Server answers requests of the Engine API.
+type Server struct {
+	config  Config
+	log     *slog.Logger
+	table   map[string][]route // by method, in the order of the table
+	product string             // the Server header
+
+	stopping chan struct{}  // closed when the server stops
+	pumps    sync.WaitGroup // hijacked connections that we carry ourselves
+}
+
+// Config is what a Server stands on.
+type Config struct {
+	Log    *slog.Logger
+	Events *event.Log
+
+	// Info tells of the engine and its machine all that GET /info shows but the
+	// counts of things, which the server adds.
+	Info func(context.Context) (api.Info, error)
+	// Version answers GET /version.
+	Version api.ServerVersion
+	// Pair makes a connected pair of stream sockets: one end for the keeper, one
+	// for the server, which carries the bytes of a connection that cannot be
+	// handed over as it is (TLS).
+	Pair func() (theirs *os.File, ours net.Conn, err error)
+}
+
+// New makes a Server.
+func New(c Config) *Server {
+	s := &Server{
+		config:  c,
+		log:     c.Log,
+		table:   map[string][]route{},
+		product: fmt.Sprintf("Docker/%s (linux)", api.DockerVersion),
+
+		stopping: make(chan struct{}),
+	}
+	for _, r := range s.routes() {
+		s.table[r.method] = append(s.table[r.method], r)
+	}
+	return s
+}
+
+// Serve answers on every listener until ctx ends, then closes them, ends streams,
+// lets other requests in flight end for a few seconds and cuts the rest.
+// Containers do not notice.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	web := &http.Server{
+		Handler:                      s,
+		ReadHeaderTimeout:            headerTime,
+		ErrorLog:                     log.New(quiet{s.log}, "", 0),
+		BaseContext:                  func(net.Listener) context.Context { return requests },
+		DisableGeneralOptionsHandler: true,
+	}
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- web.Serve(l) }()
+	}
+	var err error
+	left := len(listeners)
+	select {
+	case <-ctx.Done():
+	case err = <-ended:
+		left--
+	}
+	close(s.stopping)
+	grace, done := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer done()
+	if web.Shutdown(grace) != nil {
+		cut()
+		_ = web.Close()
+	}
+	for ; left > 0; left-- {
+		if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	s.pumps.Wait()
+	return err
+}
+
+// untilStop gives a context for an answer without an end: it also ends when the
+// server stops.
+func (s *Server) untilStop(r *request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// ServeHTTP finds the route and answers.
+func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	if clean := cleanPath(hr.URL.Path); clean != hr.URL.Path {
+		to := *hr.URL
+		to.Path, to.RawPath = clean, ""
+		w.Header().Set("Location", to.String())
+		w.WriteHeader(http.StatusMovedPermanently)
+		return
+	}
+	version, rest := splitVersion(hr.URL.Path)
+	route, name, found := s.find(hr.Method, rest)
+	if !found {
+		writeError(w, "", api.Errorf(api.NotFound, "page not found"))
+		return
+	}
+	r := &request{Request: hr, name: name, version: version}
+	if err := s.answer(route, w, r); err != nil {
+		if status := api.KindOf(err).Status(); status >= 500 && status != http.StatusNotImplemented {
+			s.log.Error("request ended in an error", "method", hr.Method, "path", hr.URL.Path, "error", err)
+		}
+		writeError(w, version, err)
+	}
+}
+
+func (s *Server) answer(to route, w http.ResponseWriter, r *request) error {
+	h := w.Header()
+	h.Set("Server", s.product)
+	h.Set("Api-Version", api.Version)
+	h.Set("Ostype", "linux")
+	if r.version == "" {
+		r.version = api.Version
+	}
+	if r.older(api.MinVersion) {
+		return api.Errorf(api.Invalid, "client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", r.version, api.MinVersion)
+	}
+	if api.VersionLess(api.Version, r.version) {
+		return api.Errorf(api.Invalid, "client version %s is too new. Maximum supported API version is %s", r.version, api.Version)
+	}
+	h.Set("Docker-Experimental", "false")
+	var err error
+	if r.query, err = parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	return to.handle(w, r)
+}
+
+// find gives the route of a path, and what stands in the place of its {name}.
+func (s *Server) find(method, path string) (route, string, bool) {
+	if method == http.MethodOptions {
+		return route{method: method, path: "/{any}", handle: options}, "", true
+	}
+	for _, r := range s.table[method] {
+		if name, ok := r.match(path); ok {
+			return r, name, true
+		}
+	}
+	return route{}, "", false
+}
+
+// splitVersion cuts "/v1.41" off a path; without it the version is empty.
+func splitVersion(p string) (version, rest string) {
+	v, ok := strings.CutPrefix(p, "/v")
+	if !ok {
+		return "", p
+	}
+	end := strings.IndexByte(v, '/')
+	if end <= 0 || strings.Trim(v[:end], "0123456789.") != "" {
+		return "", p
+	}
+	return v[:end], v[end:]
+}
+
+// cleanPath resolves dots and doubled slashes; a slash at the end stays.
+func cleanPath(p string) string {
+	if p == "" || p[0] != '/' {
+		p = "/" + p
+	}
+	clean := path.Clean(p)
+	if clean != "/" && p[len(p)-1] == '/' {
+		clean += "/"
+	}
+	return clean
+}
+
+// quiet passes on what net/http has to say as a debug line: clients that hang up
+// in the middle of a handshake are no concern of the operator.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Write(p []byte) (int, error) {
+	q.log.Debug(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
