@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"lighter/api"
@@ -21,8 +22,12 @@ type route struct {
 
 // routes is every route of the Engine API, in the order in which they are tried.
 func (s *Server) routes() []route {
-	
-	img, sys, net, vol := &images{s: s}, &system{s: s}, networks{}, volumes{}
+	return slices.Concat(s.systemRoutes(), s.containerRoutes(), s.imageRoutes(), networkRoutes(), volumeRoutes(),
+		buildRoutes, pluginRoutes, swarmRoutes)
+}
+
+func (s *Server) systemRoutes() []route {
+	sys := &system{s: s}
 	return []route{
 		{"HEAD", "/_ping", sys.ping},
 		{"GET", "/_ping", sys.ping},
@@ -31,7 +36,12 @@ func (s *Server) routes() []route {
 		{"GET", "/events", sys.events},
 		{"GET", "/system/df", sys.diskUsage},
 		{"POST", "/auth", unbuilt("logging in to a registry")},
+	}
+}
 
+func (s *Server) containerRoutes() []route {
+
+	return []route{
 		{"GET", "/containers/json", unbuilt("this")},
 		{"POST", "/containers/create", unbuilt("this")},
 		{"POST", "/containers/prune", unbuilt("this")},
@@ -59,11 +69,15 @@ func (s *Server) routes() []route {
 		{"POST", "/containers/{name}/exec", unbuilt("this")},
 		{"DELETE", "/containers/{name}", unbuilt("this")},
 		{"POST", "/commit", unbuilt("committing a container to an image")},
-
 		{"GET", "/exec/{name}/json", unbuilt("this")},
 		{"POST", "/exec/{name}/start", unbuilt("this")},
 		{"POST", "/exec/{name}/resize", unbuilt("this")},
+	}
+}
 
+func (s *Server) imageRoutes() []route {
+	img := &images{s: s}
+	return []route{
 		{"GET", "/images/json", img.list},
 		{"GET", "/images/search", unbuilt("searching a registry")},
 		{"GET", "/images/get", img.save},
@@ -77,13 +91,12 @@ func (s *Server) routes() []route {
 		{"POST", "/images/{name}/tag", img.tag},
 		{"DELETE", "/images/{name}", img.remove},
 		{"GET", "/distribution/{name}/json", unbuilt("asking a registry about an image")},
+	}
+}
 
-		{"POST", "/build", unbuilt("building an image")},
-		{"POST", "/build/prune", unbuilt("the build cache")},
-		{"POST", "/build/cancel", unbuilt("building an image")},
-		{"POST", "/session", unbuilt("a session of a builder")},
-		{"POST", "/grpc", unbuilt("BuildKit's protocol")},
-
+func networkRoutes() []route {
+	net := networks{}
+	return []route{
 		{"GET", "/networks", net.list},
 		{"GET", "/networks/", net.list},
 		{"POST", "/networks/create", unbuilt("creating a network")},
@@ -92,57 +105,74 @@ func (s *Server) routes() []route {
 		{"POST", "/networks/{name}/disconnect", unbuilt("disconnecting a container from a network")},
 		{"GET", "/networks/{name}", net.inspect},
 		{"DELETE", "/networks/{name}", net.remove},
+	}
+}
 
+func volumeRoutes() []route {
+	vol := volumes{}
+	return []route{
 		{"GET", "/volumes", vol.list},
 		{"POST", "/volumes/create", unbuilt("creating a volume")},
 		{"POST", "/volumes/prune", unbuilt("pruning volumes")},
 		{"GET", "/volumes/{name}", vol.inspect},
 		{"PUT", "/volumes/{name}", noSwarm},
 		{"DELETE", "/volumes/{name}", vol.remove},
-
-		{"GET", "/plugins", noPlugins},
-		{"GET", "/plugins/privileges", noPluginSupport},
-		{"GET", "/plugins/{name}/json", noPlugin},
-		{"POST", "/plugins/pull", noPluginSupport},
-		{"POST", "/plugins/create", noPluginSupport},
-		{"POST", "/plugins/{name}/enable", noPlugin},
-		{"POST", "/plugins/{name}/disable", noPlugin},
-		{"POST", "/plugins/{name}/push", noPlugin},
-		{"POST", "/plugins/{name}/upgrade", noPlugin},
-		{"POST", "/plugins/{name}/set", noPlugin},
-		{"DELETE", "/plugins/{name}", noPlugin},
-
-		{"GET", "/swarm", noSwarm},
-		{"POST", "/swarm/init", noSwarmSupport},
-		{"POST", "/swarm/join", noSwarmSupport},
-		{"POST", "/swarm/leave", noSwarm},
-		{"POST", "/swarm/update", noSwarm},
-		{"GET", "/swarm/unlockkey", noSwarm},
-		{"POST", "/swarm/unlock", noSwarm},
-		{"GET", "/services", noSwarm},
-		{"POST", "/services/create", noSwarm},
-		{"GET", "/services/{id}", noSwarm},
-		{"GET", "/services/{id}/logs", noSwarm},
-		{"POST", "/services/{id}/update", noSwarm},
-		{"DELETE", "/services/{id}", noSwarm},
-		{"GET", "/tasks", noSwarm},
-		{"GET", "/tasks/{id}", noSwarm},
-		{"GET", "/tasks/{id}/logs", noSwarm},
-		{"GET", "/nodes", noSwarm},
-		{"GET", "/nodes/{id}", noSwarm},
-		{"POST", "/nodes/{id}/update", noSwarm},
-		{"DELETE", "/nodes/{id}", noSwarm},
-		{"GET", "/secrets", noSwarm},
-		{"POST", "/secrets/create", noSwarm},
-		{"GET", "/secrets/{id}", noSwarm},
-		{"POST", "/secrets/{id}/update", noSwarm},
-		{"DELETE", "/secrets/{id}", noSwarm},
-		{"GET", "/configs", noSwarm},
-		{"POST", "/configs/create", noSwarm},
-		{"GET", "/configs/{id}", noSwarm},
-		{"POST", "/configs/{id}/update", noSwarm},
-		{"DELETE", "/configs/{id}", noSwarm},
 	}
+}
+
+var buildRoutes = []route{
+	{"POST", "/build", unbuilt("building an image")},
+	{"POST", "/build/prune", unbuilt("the build cache")},
+	{"POST", "/build/cancel", unbuilt("building an image")},
+	{"POST", "/session", unbuilt("a session of a builder")},
+	{"POST", "/grpc", unbuilt("BuildKit's protocol")},
+}
+
+var pluginRoutes = []route{
+	{"GET", "/plugins", noPlugins},
+	{"GET", "/plugins/privileges", noPluginSupport},
+	{"GET", "/plugins/{name}/json", noPlugin},
+	{"POST", "/plugins/pull", noPluginSupport},
+	{"POST", "/plugins/create", noPluginSupport},
+	{"POST", "/plugins/{name}/enable", noPlugin},
+	{"POST", "/plugins/{name}/disable", noPlugin},
+	{"POST", "/plugins/{name}/push", noPlugin},
+	{"POST", "/plugins/{name}/upgrade", noPlugin},
+	{"POST", "/plugins/{name}/set", noPlugin},
+	{"DELETE", "/plugins/{name}", noPlugin},
+}
+
+var swarmRoutes = []route{
+	{"GET", "/swarm", noSwarm},
+	{"POST", "/swarm/init", noSwarmSupport},
+	{"POST", "/swarm/join", noSwarmSupport},
+	{"POST", "/swarm/leave", noSwarm},
+	{"POST", "/swarm/update", noSwarm},
+	{"GET", "/swarm/unlockkey", noSwarm},
+	{"POST", "/swarm/unlock", noSwarm},
+	{"GET", "/services", noSwarm},
+	{"POST", "/services/create", noSwarm},
+	{"GET", "/services/{id}", noSwarm},
+	{"GET", "/services/{id}/logs", noSwarm},
+	{"POST", "/services/{id}/update", noSwarm},
+	{"DELETE", "/services/{id}", noSwarm},
+	{"GET", "/tasks", noSwarm},
+	{"GET", "/tasks/{id}", noSwarm},
+	{"GET", "/tasks/{id}/logs", noSwarm},
+	{"GET", "/nodes", noSwarm},
+	{"GET", "/nodes/{id}", noSwarm},
+	{"POST", "/nodes/{id}/update", noSwarm},
+	{"DELETE", "/nodes/{id}", noSwarm},
+	{"GET", "/secrets", noSwarm},
+	{"POST", "/secrets/create", noSwarm},
+	{"GET", "/secrets/{id}", noSwarm},
+	{"POST", "/secrets/{id}/update", noSwarm},
+	{"DELETE", "/secrets/{id}", noSwarm},
+	{"GET", "/configs", noSwarm},
+	{"POST", "/configs/create", noSwarm},
+	{"GET", "/configs/{id}", noSwarm},
+	{"POST", "/configs/{id}/update", noSwarm},
+	{"DELETE", "/configs/{id}", noSwarm},
 }
 
 // match reports whether a path is the route's, and what its {…} stands for.
