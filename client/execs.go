@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+
+	"lighter/api"
+)
+
+// Execs are processes beside the first one of a container.
+type Execs struct{ c *Client }
+
+// Create prepares a process in a container and gives its id.
+func (e Execs) Create(ctx context.Context, container string, config api.CreateExec) (string, error) {
+	container, err := named("container", container)
+	if err != nil {
+		return "", err
+	}
+	var id api.ID
+	err = e.c.call(ctx, "POST", route("containers", container, "exec"), nil, func(version string) any {
+		if api.VersionLess(version, "1.42") {
+			config.ConsoleSize = nil
+		}
+		return config
+	}, &id)
+	return id.ID, err
+}
+
+// Start starts it, detached.
+func (e Execs) Start(ctx context.Context, id string, config api.StartExec) error {
+	id, err := named("exec", id)
+	if err != nil {
+		return err
+	}
+	return e.c.call(ctx, "POST", route("exec", id, "start"), nil, startBody(config), nil)
+}
+
+// Attach starts it, and gives the connection that it is tied to.
+func (e Execs) Attach(ctx context.Context, id string, config api.StartExec) (*Stream, error) {
+	id, err := named("exec", id)
+	if err != nil {
+		return nil, err
+	}
+	return e.c.hijack(ctx, &request{method: "POST", path: route("exec", id, "start"), body: startBody(config)})
+}
+
+// startBody leaves the console's size out for engines that refuse it.
+func startBody(config api.StartExec) any {
+	return func(version string) any {
+		if api.VersionLess(version, "1.42") {
+			config.ConsoleSize = nil
+		}
+		return config
+	}
+}
+
+// Inspect tells how it is.
+func (e Execs) Inspect(ctx context.Context, id string) (v api.Exec, err error) {
+	if id, err = named("exec", id); err != nil {
+		return v, err
+	}
+	return v, e.c.call(ctx, "GET", route("exec", id, "json"), nil, nil, &v)
+}
+
+// Resize sets the size of its terminal.
+func (e Execs) Resize(ctx context.Context, id string, rows, columns uint) error {
+	return e.c.call(ctx, "POST", route("exec", id, "resize"), size(rows, columns), nil, nil)
+}
+
+func size(rows, columns uint) url.Values {
+	return url.Values{
+		"h": {strconv.FormatUint(uint64(rows), 10)},
+		"w": {strconv.FormatUint(uint64(columns), 10)},
+	}
+}

@@ -1,0 +1,66 @@
+package client
+
+import (
+	"context"
+	"net/url"
+
+	"lighter/api"
+)
+
+// System is the engine itself.
+type System struct{ c *Client }
+
+// Ping asks the engine for the versions it speaks; it needs none itself.
+func (s System) Ping(ctx context.Context) (api.Ping, error) {
+	resp, err := s.c.do(ctx, &request{method: "HEAD", path: "/_ping", unversioned: true})
+	if err != nil {
+		return api.Ping{}, err
+	}
+	defer resp.Close()
+	return api.Ping{
+		APIVersion:     resp.header["api-version"],
+		OSType:         resp.header["ostype"],
+		BuilderVersion: resp.header["builder-version"],
+	}, nil
+}
+
+// Version tells the versions of the engine and its parts.
+func (s System) Version(ctx context.Context) (v api.ServerVersion, err error) {
+	return v, s.c.call(ctx, "GET", "/version", nil, nil, &v)
+}
+
+// Info tells what the engine has and how it is set up.
+func (s System) Info(ctx context.Context) (v api.Info, err error) {
+	return v, s.c.call(ctx, "GET", "/info", nil, nil, &v)
+}
+
+// EventsOptions picks events. Since and Until are Unix times, as seconds or seconds.nanoseconds.
+type EventsOptions struct {
+	Since, Until string
+	Filters      api.Filters
+}
+
+// Events calls each with every event, until Until has passed, ctx ends, or each fails.
+func (s System) Events(ctx context.Context, o EventsOptions, each func(api.Event) error) error {
+	query := url.Values{}
+	put(query, "since", o.Since)
+	put(query, "until", o.Until)
+	put(query, "filters", o.Filters.Encode())
+	resp, err := s.c.do(ctx, &request{method: "GET", path: "/events", query: query})
+	if err != nil {
+		return err
+	}
+	defer resp.Close()
+	return Decode(resp, each)
+}
+
+// Raw gets one thing of the engine as it stands: the JSON of a route such as
+// "networks/web". A failure is an *api.Error.
+func (s System) Raw(ctx context.Context, query url.Values, elem ...string) ([]byte, error) {
+	resp, err := s.c.do(ctx, &request{method: "GET", path: route(elem...), query: query})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Close()
+	return resp.all()
+}
