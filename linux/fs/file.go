@@ -1,0 +1,201 @@
+package fs
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked is what Flock gives when somebody else holds the lock.
+var ErrLocked = errors.New("locked by another process")
+
+// Flock takes the exclusive lock of an open file, and holds it as long as the file
+// is open. It does not wait: ErrLocked.
+func Flock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	runtime.KeepAlive(f)
+	if err == unix.EWOULDBLOCK {
+		return ErrLocked
+	}
+	if err != nil {
+		return &os.PathError{Op: "lock", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// SyncFS brings the file system that f lies on to the disk.
+func SyncFS(f *os.File) error {
+	err := unix.Syncfs(int(f.Fd()))
+	runtime.KeepAlive(f)
+	if err != nil {
+		return &os.PathError{Op: "sync file system of", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// Space is how much a file system holds, in bytes and inodes.
+type Space struct {
+	Type        string // its name, for those that Docker names; else its number
+	Total, Free uint64 // Free for anyone, not just for root
+	Inodes      uint64
+	FreeInodes  uint64
+	ReadOnly    bool
+}
+
+// Statfs tells of the file system that path lies on.
+func Statfs(path string) (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return Space{}, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	size := uint64(st.Bsize)
+	return Space{
+		Type:       fsName(int64(st.Type)),
+		Total:      st.Blocks * size,
+		Free:       st.Bavail * size,
+		Inodes:     st.Files,
+		FreeInodes: st.Ffree,
+		ReadOnly:   st.Flags&unix.ST_RDONLY != 0,
+	}, nil
+}
+
+func fsName(magic int64) string {
+	names := map[int64]string{
+		unix.EXT4_SUPER_MAGIC:      "extfs",
+		unix.XFS_SUPER_MAGIC:       "xfs",
+		unix.BTRFS_SUPER_MAGIC:     "btrfs",
+		unix.TMPFS_MAGIC:           "tmpfs",
+		unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
+		unix.NFS_SUPER_MAGIC:       "nfs",
+		0x2fc12fc1:                 "zfs",
+	}
+	if name := names[magic]; name != "" {
+		return name
+	}
+	return "unknown"
+}
+
+// SetXattr sets an extended attribute of path itself, never of what a link names.
+func SetXattr(path, name string, value []byte) error {
+	if err := unix.Lsetxattr(path, name, value, 0); err != nil {
+		return &os.PathError{Op: "set " + name + " of", Path: path, Err: err}
+	}
+	return nil
+}
+
+// Xattr reads an extended attribute of path itself; one that is not there is nil.
+func Xattr(path, name string) ([]byte, error) {
+	value, err := grow(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
+	if err == unix.ENODATA || err == unix.EOPNOTSUPP {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "read " + name + " of", Path: path, Err: err}
+	}
+	return value, nil
+}
+
+// Xattrs lists the names of the extended attributes of path itself.
+func Xattrs(path string) ([]string, error) {
+	list, err := grow(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
+	return names(list, path, err)
+}
+
+// RemoveXattr takes an extended attribute off path itself.
+func RemoveXattr(path, name string) error {
+	if err := unix.Lremovexattr(path, name); err != nil && err != unix.ENODATA {
+		return &os.PathError{Op: "remove " + name + " of", Path: path, Err: err}
+	}
+	return nil
+}
+
+// FSetXattr sets an extended attribute of an open file.
+func FSetXattr(f *os.File, name string, value []byte) error {
+	if err := unix.Fsetxattr(int(f.Fd()), name, value, 0); err != nil {
+		return &os.PathError{Op: "set " + name + " of", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// FXattr reads an extended attribute of an open file; one that is not there is nil.
+func FXattr(f *os.File, name string) ([]byte, error) {
+	value, err := grow(func(buf []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), name, buf) })
+	if err == unix.ENODATA || err == unix.EOPNOTSUPP {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "read " + name + " of", Path: f.Name(), Err: err}
+	}
+	return value, nil
+}
+
+// FXattrs lists the names of the extended attributes of an open file.
+func FXattrs(f *os.File) ([]string, error) {
+	list, err := grow(func(buf []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), buf) })
+	return names(list, f.Name(), err)
+}
+
+func names(list []byte, path string, err error) ([]string, error) {
+	if err == unix.EOPNOTSUPP || err == nil && len(list) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "list attributes of", Path: path, Err: err}
+	}
+	return strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00"), nil
+}
+
+// grow calls get with larger buffers until the answer fits.
+func grow(get func([]byte) (int, error)) ([]byte, error) {
+	for size := 256; ; size *= 4 {
+		buf := make([]byte, size)
+		n, err := get(buf)
+		if err == unix.ERANGE && size <= 1<<16 {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return buf[:n], nil
+	}
+}
+
+// Reopen opens anew what an O_PATH descriptor names, with the rights of flags.
+func Reopen(f *os.File, flags int) (*os.File, error) {
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), flags|unix.O_CLOEXEC, 0)
+	runtime.KeepAlive(f)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: f.Name(), Err: err}
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// Kind is what a file is, and the device that a device node stands for.
+type Kind struct {
+	Mode         uint32 // type and permissions, as in stat(2)
+	Uid, Gid     int
+	Major, Minor uint32
+}
+
+// Stat tells what an open file is; O_PATH will do.
+func Stat(f *os.File) (Kind, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
+	runtime.KeepAlive(f)
+	if err != nil {
+		return Kind{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return Kind{st.Mode, int(st.Uid), int(st.Gid), unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}, nil
+}
+
+// IsDir reports whether it is a folder.
+func (k Kind) IsDir() bool { return k.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// IsChar reports whether it is the character device major:minor.
+func (k Kind) IsChar(major, minor uint32) bool {
+	return k.Mode&unix.S_IFMT == unix.S_IFCHR && k.Major == major && k.Minor == minor
+}

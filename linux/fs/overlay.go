@@ -1,0 +1,133 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// OverlayOptions tells of which folders an overlay is made. Without an Upper it can
+// only be read.
+type OverlayOptions struct {
+	Lower    []string // topmost first; at least one
+	Upper    string
+	Work     string // beside Upper, on the same file system, empty
+	Volatile bool   // skip all fsync: what is written is lost when the machine falls
+	ReadOnly bool   // the mount, whatever the file system could
+}
+
+// Overlay mounts an overlay in no namespace at all: the file is its root, and the
+// mount ends when the last descriptor of it, or mount moved from it, ends.
+func Overlay(o OverlayOptions) (*os.File, error) {
+	if len(o.Lower) == 0 {
+		return nil, errors.New("overlay without a lower folder")
+	}
+	attrs := 0
+	if o.ReadOnly {
+		attrs = ReadOnly
+	}
+	c := New("overlay")
+	c.Set("source", "overlay")
+	for _, dir := range o.Lower {
+		c.Set("lowerdir+", dir)
+	}
+	if o.Upper != "" {
+		c.Set("upperdir", o.Upper).Set("workdir", o.Work)
+		if o.Volatile {
+			c.Flag("volatile")
+		}
+	}
+	if c.err != nil && c.fd >= 0 && errors.Is(c.err, unix.EINVAL) {
+		// Before Linux 6.5 there is no lowerdir+.
+		unix.Close(c.fd)
+		return overlayByMount(o, attrs)
+	}
+	f, err := c.Mount(attrs)
+	if err != nil {
+		return nil, fmt.Errorf("overlay on %s: %w", o.Lower[0], err)
+	}
+	return f, nil
+}
+
+// overlayByMount mounts by mount(2), whose option string holds one page only, so
+// the folders are named relative to one they share, from a thread that has a mount
+// namespace of its own and is thrown away with it.
+func overlayByMount(o OverlayOptions, attrs int) (*os.File, error) {
+	type result struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		f, err := overlayHere(o, attrs)
+		done <- result{f, err}
+	}()
+	r := <-done
+	return r.f, r.err
+}
+
+func overlayHere(o OverlayOptions, attrs int) (*os.File, error) {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		return nil, fmt.Errorf("mount namespace for overlay: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return nil, fmt.Errorf("make mounts private for overlay: %w", err)
+	}
+	lowers := make([]string, len(o.Lower))
+	base := commonParent(o.Lower)
+	for i, dir := range o.Lower {
+		rel, err := filepath.Rel(base, dir)
+		if err != nil {
+			return nil, err
+		}
+		lowers[i] = escapeOption(rel)
+	}
+	data := "lowerdir=" + strings.Join(lowers, ":")
+	if o.Upper != "" {
+		data += ",upperdir=" + escapeOption(o.Upper) + ",workdir=" + escapeOption(o.Work)
+		if o.Volatile {
+			data += ",volatile"
+		}
+	}
+	if len(data) >= os.Getpagesize() {
+		return nil, fmt.Errorf("overlay of %d layers needs Linux 6.5: the options of mount(2) hold %d bytes, not %d", len(o.Lower), os.Getpagesize()-1, len(data))
+	}
+	if err := unix.Chdir(base); err != nil {
+		return nil, &os.PathError{Op: "chdir", Path: base, Err: err}
+	}
+	// Onto the folder itself: there is no need for a mount point of our own.
+	if err := unix.Mount("overlay", o.Lower[0], "overlay", 0, data); err != nil {
+		return nil, fmt.Errorf("mount overlay on %s: %w", o.Lower[0], err)
+	}
+	f, err := Clone(nil, o.Lower[0], false)
+	if err == nil && attrs != 0 {
+		err = SetAttr(f, uint64(attrs), 0, 0, false)
+	}
+	return f, err
+}
+
+func commonParent(dirs []string) string {
+	base := filepath.Dir(dirs[0])
+	for _, dir := range dirs[1:] {
+		for base != "/" && !strings.HasPrefix(dir, base+"/") {
+			base = filepath.Dir(base)
+		}
+	}
+	return base
+}
+
+// escapeOption guards what mount(2) would read as a separator.
+func escapeOption(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
+}
+
+// Tmpfs makes a tmpfs that stands nowhere. data is as mount(8) writes it.
+func Tmpfs(data string, attrs int) (*os.File, error) {
+	return New("tmpfs").Set("source", "tmpfs").Options(data).Mount(attrs)
+}
