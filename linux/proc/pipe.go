@@ -1,0 +1,256 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// FD is a bare descriptor: one that is kept for somebody else and that the Go
+// runtime shall not watch, as an os.File of a pipe would be. -1 is none.
+type FD int
+
+// Close closes the descriptor; closing none is nothing.
+func (fd FD) Close() {
+	if fd >= 0 {
+		unix.Close(int(fd))
+	}
+}
+
+// File makes an os.File of the descriptor, which then owns it. None gives nil.
+func (fd FD) File(name string) *os.File {
+	if fd < 0 {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), name)
+}
+
+// Dup is a second descriptor of what f refers to. Of a nil file it is none.
+func Dup(f *os.File) (FD, error) {
+	if f == nil {
+		return -1, nil
+	}
+	c, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	dup := -1
+	if e := c.Control(func(fd uintptr) { dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3) }); e != nil {
+		return -1, e
+	}
+	return FD(dup), err
+}
+
+// Dup is a second descriptor of what fd refers to. Of none it is none.
+func (fd FD) Dup() (FD, error) {
+	if fd < 0 {
+		return -1, nil
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	return FD(dup), err
+}
+
+// Rights is the control message that passes descriptors along (SCM_RIGHTS).
+func Rights(fds []FD) []byte {
+	if len(fds) == 0 {
+		return nil
+	}
+	ints := make([]int, len(fds))
+	for i, fd := range fds {
+		ints[i] = int(fd)
+	}
+	b := unix.UnixRights(ints...)
+	runtime.KeepAlive(fds)
+	return b
+}
+
+// RightsSpace is the room that n passed descriptors need in a control buffer.
+func RightsSpace(n int) int { return unix.CmsgSpace(4 * n) }
+
+// ParseRights takes the descriptors out of a control message. They are the
+// caller's, also when err tells that the message was cut.
+func ParseRights(oob []byte, flags int) ([]FD, error) {
+	var fds []FD
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	for i := range msgs {
+		ints, e := unix.ParseUnixRights(&msgs[i])
+		if e != nil {
+			err = errors.Join(err, e)
+		}
+		for _, fd := range ints {
+			fds = append(fds, FD(fd))
+		}
+	}
+	if err == nil && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
+		err = errors.New("message longer than its bound")
+	}
+	return fds, err
+}
+
+// PipeOut is a pipe for what a process prints: our end does not block and is
+// watched by the runtime, theirs blocks as a program expects.
+func PipeOut() (ours, theirs *os.File, err error) {
+	r, w, err := pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	unix.SetNonblock(r, true)
+	return os.NewFile(uintptr(r), "output pipe"), os.NewFile(uintptr(w), "output pipe"), nil
+}
+
+// PipeIn is a pipe for what a process reads, the ends as in PipeOut.
+func PipeIn() (ours, theirs *os.File, err error) {
+	r, w, err := pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	unix.SetNonblock(w, true)
+	return os.NewFile(uintptr(w), "input pipe"), os.NewFile(uintptr(r), "input pipe"), nil
+}
+
+func pipe() (r, w int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, -1, fmt.Errorf("make a pipe: %w", err)
+	}
+	return p[0], p[1], nil
+}
+
+// Transit is a pipe of which one descriptor is both ends. What is in it outlives
+// the process that put it there as long as somebody holds a copy.
+func Transit() (*os.File, error) {
+	r, w, err := pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(r)
+	defer unix.Close(w)
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", r), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open a pipe's both ends: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "transit pipe"), nil
+}
+
+// Why a call on a descriptor that does not block moved nothing.
+var (
+	ErrAgain = errors.New("nothing now") // ask again when the descriptor is ready
+	ErrEnded = errors.New("ended")       // nothing will come any more
+	ErrNoWay = errors.New("not possible with this descriptor")
+)
+
+func verdict(n int, err error) (int, error) {
+	switch {
+	case err == nil && n > 0:
+		return n, nil
+	case err == nil, err == unix.EIO, err == unix.EPIPE, err == unix.ECONNRESET:
+		return 0, ErrEnded // EIO: a terminal whose other side is closed
+	case err == unix.EAGAIN, err == unix.EINTR:
+		return 0, ErrAgain
+	case err == unix.EINVAL:
+		return 0, ErrNoWay
+	}
+	return 0, err
+}
+
+// Splice moves up to max bytes from one descriptor into a pipe, without a copy and
+// in one piece: whoever dies in between, a byte is in the one or in the other. It
+// never waits. Errors: ErrAgain, ErrEnded, ErrNoWay (from cannot be spliced).
+func Splice(from, to uintptr, max int) (int, error) {
+	for {
+		n, err := unix.Splice(int(from), nil, int(to), nil, max, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if err == unix.EINTR {
+			continue
+		}
+		return verdict(int(n), err)
+	}
+}
+
+// Read reads what is there into b. It never waits when the descriptor does not
+// block. Errors as of Splice.
+func Read(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(fd), b)
+		if err == unix.EINTR {
+			continue
+		}
+		return verdict(n, err)
+	}
+}
+
+// Writev writes two slices as one. Errors as of Splice.
+func Writev(fd uintptr, head, body []byte) (int, error) {
+	for {
+		n, err := unix.Writev(int(fd), [][]byte{head, body})
+		if err == unix.EINTR {
+			continue
+		}
+		return verdict(n, err)
+	}
+}
+
+// Pending is the number of bytes that wait in a pipe or a socket.
+func Pending(fd uintptr) (int, error) {
+	n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+	if err != nil {
+		return 0, fmt.Errorf("count a pipe's bytes: %w", err)
+	}
+	return n, nil
+}
+
+// HungUp says whether the other side of a connection has closed it altogether, not
+// its sending half alone.
+func HungUp(fd uintptr) bool {
+	p := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n == 1 && p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// Shared is memory that outlives the process: whoever holds its descriptor maps
+// the same bytes.
+func Shared(name string, size int) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make shared memory: %w", err)
+	}
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("size shared memory: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// Map maps the first size bytes of f, shared and writable.
+func Map(f *os.File, size int) ([]byte, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() < int64(size) {
+		return nil, fmt.Errorf("map %s: %d bytes, want %d", f.Name(), st.Size(), size) // a touch beyond would be SIGBUS
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", f.Name(), err)
+	}
+	return b, nil
+}
+
+// Unmap gives a mapping back.
+func Unmap(b []byte) {
+	if b != nil {
+		unix.Munmap(b)
+	}
+}
+
+// Forget gives the pages of part of a mapping back to the system; they read as
+// zero from then on. The bounds must lie on pages.
+func Forget(b []byte) {
+	if len(b) > 0 {
+		unix.Syscall(unix.SYS_MADVISE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MADV_REMOVE)
+	}
+}
