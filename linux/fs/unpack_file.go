@@ -1,0 +1,134 @@
+package fs
+
+import (
+	"errors"
+	"io"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is an open regular file, as a bare descriptor (see Dir).
+type File struct{ fd int }
+
+// Close gives the descriptor back.
+func (f File) Close() error { return unix.Close(f.fd) }
+
+// Write writes all of b at the file's position.
+func (f File) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := unix.Write(f.fd, b[done:])
+		if n > 0 {
+			done += n
+		}
+		if err != nil && err != unix.EINTR {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// Read reads some bytes; io.EOF at the end.
+func (f File) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(f.fd, b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case n == 0 && len(b) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+// ReadAt reads len(b) bytes at an offset; io.EOF when there are fewer.
+func (f File) ReadAt(b []byte, off int64) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := unix.Pread(f.fd, b[done:], off+int64(done))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return done, err
+		case n == 0:
+			return done, io.EOF
+		default:
+			done += n
+		}
+	}
+	return done, nil
+}
+
+// SeekTo moves the position to an offset from the start.
+func (f File) SeekTo(off int64) error {
+	_, err := unix.Seek(f.fd, off, io.SeekStart)
+	return err
+}
+
+// Truncate sets the size; what is added is a hole.
+func (f File) Truncate(size int64) error {
+	return retry(func() error { return unix.Ftruncate(f.fd, size) })
+}
+
+// Stat tells what the file is.
+func (f File) Stat() (Info, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return Info{}, err
+	}
+	return infoOf(&st), nil
+}
+
+// Chown sets the owner; it clears setuid bits and file capabilities.
+func (f File) Chown(uid, gid uint32) error { return unix.Fchown(f.fd, int(uid), int(gid)) }
+
+// Chmod sets the permissions.
+func (f File) Chmod(mode uint32) error { return unix.Fchmod(f.fd, mode) }
+
+// Times sets the times.
+func (f File) Times(atime, mtime Time) error {
+	return futimens(f.fd, []unix.Timespec{{Sec: atime.Sec, Nsec: atime.Nsec}, {Sec: mtime.Sec, Nsec: mtime.Nsec}})
+}
+
+// SetXattr sets an extended attribute.
+func (f File) SetXattr(attr string, value []byte) error {
+	return unix.Fsetxattr(f.fd, attr, value, 0)
+}
+
+// Data gives the extent of data at or after an offset: from ≤ x < to. None is left
+// when from == to. A file system that knows no holes has one extent.
+func (f File) Data(off, size int64) (from, to int64, err error) {
+	from, err = unix.Seek(f.fd, off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return size, size, nil
+	case errors.Is(err, unix.EINVAL):
+		return off, size, nil
+	case err != nil:
+		return 0, 0, err
+	}
+	to, err = unix.Seek(f.fd, from, unix.SEEK_HOLE)
+	if err != nil {
+		return 0, 0, err
+	}
+	return min(from, size), min(to, size), nil
+}
+
+// StartWriteback asks the kernel to begin writing the file's dirty pages now, and
+// does not wait: the sync at the end then finds less to do.
+func (f File) StartWriteback() {
+	_ = unix.SyncFileRange(f.fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE) // advice only
+}
+
+// futimens is utimensat with no path, which the kernel takes as the descriptor's own file.
+func futimens(fd int, ts []unix.Timespec) error {
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&ts[0])), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
