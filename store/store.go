@@ -1,0 +1,224 @@
+// Package store keeps the data root: its layout, its lock, its small records, and
+// the trash that is emptied behind the user's back.
+//
+// It knows nothing of what lies in the folders: blobs are store/content's, layers
+// store/layer's, images and containers the engine's. The layout is
+//
+//	lock        held as long as an engine lives; holds its pid
+//	version     the layout's number, for the next one to know what it finds
+//	blobs/      an OCI image layout's blobs, with oci-layout beside it
+//	layers/     a folder a layer, named by the hex of its chain id
+//	images/     image records       names/  which name means which image
+//	containers/ a folder a container
+//	events/     the event log
+//	trash/      what was removed and is yet to be deleted
+//	tmp/        what is being made; nothing in it outlives the engine
+//
+// A thing is made in tmp and renamed into place, and removed by a rename into trash:
+// so at any instant it is there whole or not at all.
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"lighter/linux/fs"
+)
+
+// layoutVersion is the number in the version file. An engine opens no other.
+const layoutVersion = 1
+
+// folders of the layout, made at Open with mode 0710 and 0700 as they hold
+// containers' files: the root can be passed through by its group, not read.
+var folders = []string{"blobs", "blobs/sha256", "layers", "images", "names", "containers", "events", "trash", "tmp"}
+
+// Root is an open data root. Its methods may be called from many goroutines.
+type Root struct {
+	dir    string
+	lock   *os.File
+	unique atomic.Uint64
+	nonce  string // tells this engine's temporary names from a dead one's
+
+	wake    chan struct{} // of one: there is something in the trash
+	closed  chan struct{}
+	emptier sync.WaitGroup
+}
+
+// Open makes or opens the data root at dir and takes its lock. A root that another
+// engine holds gives an error with that engine's pid. What a crash left in tmp goes.
+func Open(dir string) (*Root, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o710); err != nil {
+		return nil, fmt.Errorf("data root: %w", err)
+	}
+	lock, err := takeLock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("data root %s: %w", dir, err)
+	}
+	r := &Root{dir: dir, lock: lock, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+	if err := r.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("data root %s: %w", dir, err), lock.Close())
+	}
+	r.emptier.Go(r.emptyTrash)
+	return r, nil
+}
+
+func (r *Root) prepare() error {
+	var nonce [6]byte
+	rand.Read(nonce[:]) // never errs
+	r.nonce = hex.EncodeToString(nonce[:])
+	if err := r.checkVersion(); err != nil {
+		return err
+	}
+	for _, name := range folders {
+		if err := os.Mkdir(filepath.Join(r.dir, name), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return r.sweep()
+}
+
+// sweep moves what a dead engine was making into the trash.
+func (r *Root) sweep() error {
+	left, err := os.ReadDir(r.Path("tmp"))
+	if err != nil {
+		return err
+	}
+	for _, entry := range left {
+		if err := r.Trash(r.Path("tmp", entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Root) checkVersion() error {
+	path := filepath.Join(r.dir, "version")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return WriteFile(path, []byte(strconv.Itoa(layoutVersion)+"\n"), 0o600, true)
+	}
+	if err != nil {
+		return err
+	}
+	if found := strings.TrimSpace(string(text)); found != strconv.Itoa(layoutVersion) {
+		return fmt.Errorf("its layout is version %.20q, this engine knows version %d only", found, layoutVersion)
+	}
+	return nil
+}
+
+// takeLock locks the file at path and writes this process's pid into it.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := fs.Flock(f); errors.Is(err, fs.ErrLocked) {
+		holder := "another engine"
+		if text, readErr := os.ReadFile(path); readErr == nil {
+			if pid, convErr := strconv.Atoi(strings.TrimSpace(string(text))); convErr == nil {
+				holder = fmt.Sprintf("another engine, process %d,", pid)
+			}
+		}
+		return nil, errors.Join(fmt.Errorf("%s uses it", holder), f.Close())
+	} else if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Path joins elem to the root's absolute path. It checks nothing: whoever puts a
+// name from outside into a path has validated it.
+func (r *Root) Path(elem ...string) string {
+	return filepath.Join(append([]string{r.dir}, elem...)...)
+}
+
+// Temp makes a folder in tmp, of mode 0700. Its name begins with prefix.
+func (r *Root) Temp(prefix string) (string, error) {
+	path := r.Path("tmp", r.name(prefix))
+	return path, os.Mkdir(path, 0o700)
+}
+
+// TempFile makes an empty file in tmp, of mode 0600. Its name begins with prefix.
+func (r *Root) TempFile(prefix string) (*os.File, error) {
+	return os.OpenFile(r.Path("tmp", r.name(prefix)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// Trash takes the file or folder at path away: it is gone when Trash returns, and
+// deleted in the background. Nothing there is no error.
+func (r *Root) Trash(path string) error {
+	err := os.Rename(path, r.Path("trash", r.name(filepath.Base(path))))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+	return err
+}
+
+// name makes a name that nobody has, short enough whatever prefix is.
+func (r *Root) name(prefix string) string {
+	return fmt.Sprintf("%.80s-%s-%d", prefix, r.nonce, r.unique.Add(1))
+}
+
+// emptyTrash deletes what is in the trash, now and whenever woken, until Close.
+// What cannot be deleted stays for the next start: there is nobody to tell here.
+func (r *Root) emptyTrash() {
+	stopped := func() bool {
+		select {
+		case <-r.closed:
+			return true
+		default:
+			return false
+		}
+	}
+	for {
+		if trash, err := fs.OpenDir(r.Path("trash")); err == nil {
+			var names []string
+			_ = trash.Names(func(name string, _ uint32) error {
+				names = append(names, name)
+				return nil
+			})
+			for _, name := range names {
+				_ = trash.RemoveAll(name, stopped)
+			}
+			trash.Close()
+		}
+		select {
+		case <-r.closed:
+			return
+		case <-r.wake:
+		}
+	}
+}
+
+// Sync makes all that was written beneath the root durable.
+func (r *Root) Sync() error { return fs.SyncFS(r.lock) }
+
+// Close stops the deletion in the background, waits for it and gives the lock back.
+// What is still in the trash goes after the next Open.
+func (r *Root) Close() error {
+	close(r.closed)
+	r.emptier.Wait()
+	return r.lock.Close()
+}
