@@ -8,7 +8,6 @@ import (
 	"sync"
 	"unsafe"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -164,14 +163,7 @@ func loadProgram(code []insn) (int, error) {
 
 // setDevicesV2 attaches the rules to the group, in place of those it had: the new
 // ones first, so that no instant is without.
-func (g *Group) setDevicesV2(list []specs.LinuxDeviceCgroup) error {
-	if len(list) == 0 {
-		return nil
-	}
-	rules, err := devRules(list)
-	if err != nil {
-		return err
-	}
+func (g *Group) setDevicesV2(rules []devRule) error {
 	dir, err := unix.Open(g.unified, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open cgroup %s: %w", g.unified, err)

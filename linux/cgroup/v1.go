@@ -94,7 +94,7 @@ func (g *Group) setV1(r *specs.LinuxResources) error {
 	if len(r.Unified) > 0 {
 		return errors.New("settings of cgroup version 2 (unified) cannot be set: this host limits by version 1")
 	}
-	return g.setDevicesV1(r.Devices)
+	return g.setDevices(r.Devices)
 }
 
 // writeV1 writes one setting.

@@ -97,7 +97,7 @@ func (g *Group) setV2(r *specs.LinuxResources) error {
 			return err
 		}
 	}
-	return g.setDevicesV2(r.Devices)
+	return g.setDevices(r.Devices)
 }
 
 func (s *settings) memoryV2(m *specs.LinuxMemory) error {
