@@ -80,7 +80,7 @@ func (h *hijacked) client() task.Client {
 
 // handOver lets go of a connection that the keeper has: at once when the keeper
 // has the connection itself, else when both directions have ended or the server stops.
-func (h *hijacked) handOver(s *Server) {
+func (h *hijacked) handOver(s *Server, r *request) {
 	if h.pipe == nil {
 		h.close()
 		return
@@ -89,19 +89,12 @@ func (h *hijacked) handOver(s *Server) {
 	defer s.pumps.Done()
 	h.file.Close()
 	h.file = nil
-	over := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		select {
-		case <-s.stopping:
-		case <-over:
-		}
-		h.close()
-	})
-	wg.Go(func() { pump(h.pipe, h.conn) }) // ends with the client's input, or when closed
-	pump(h.conn, h.pipe)                   // ends with the output
-	close(over)
-	wg.Wait()
+	defer onStop(r.Context(), h.close)()
+	var input sync.WaitGroup
+	input.Go(func() { pump(h.pipe, h.conn) }) // ends with the client's input, or when closed
+	pump(h.conn, h.pipe)                      // ends with the output
+	h.close()
+	input.Wait()
 }
 
 // pump copies until the end, and passes the end on.

@@ -38,8 +38,7 @@ type Server struct {
 	table   map[string][]route // by method, in the order of the table
 	product string             // the Server header
 
-	stopping chan struct{}  // closed when the server stops
-	pumps    sync.WaitGroup // hijacked connections that we carry ourselves
+	pumps sync.WaitGroup // hijacked connections that we carry ourselves
 }
 
 // Config is what a Server stands on.
@@ -65,8 +64,6 @@ func New(c Config) *Server {
 		log:     c.Log,
 		table:   map[string][]route{},
 		product: fmt.Sprintf("Docker/%s (linux)", api.DockerVersion),
-
-		stopping: make(chan struct{}),
 	}
 	for _, r := range s.routes() {
 		s.table[r.method] = append(s.table[r.method], r)
@@ -78,7 +75,9 @@ func New(c Config) *Server {
 // lets other requests in flight end for a few seconds and cuts the rest.
 // Containers do not notice.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	stop, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	requests, cut := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), stopKey{}, stop))
 	defer cut()
 	web := &http.Server{
 		Handler:                      s,
@@ -98,7 +97,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	case err = <-ended:
 		left--
 	}
-	close(s.stopping)
+	end()
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer done()
 	if web.Shutdown(grace) != nil {
@@ -114,18 +113,29 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
+// stopKey is where a request's context keeps the context that ends when the server
+// stops: before the requests, which get time to end by themselves.
+type stopKey struct{}
+
+// onStop calls f when the server stops, unless forget is called before.
+func onStop(ctx context.Context, f func()) (forget func()) {
+	stop, ok := ctx.Value(stopKey{}).(context.Context)
+	if !ok {
+		return func() {}
+	}
+	off := context.AfterFunc(stop, f)
+	return func() { off() }
+}
+
 // untilStop gives a context for an answer without an end: it also ends when the
 // server stops.
-func (s *Server) untilStop(r *request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
-	go func() {
-		select {
-		case <-s.stopping:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
+func untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	forget := onStop(ctx, cancel)
+	return ctx, func() {
+		forget()
+		cancel()
+	}
 }
 
 // ServeHTTP finds the route and answers.

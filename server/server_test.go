@@ -369,7 +369,7 @@ func TestHijack(t *testing.T) {
 			in, _ := io.ReadAll(keeper)
 			fmt.Fprintf(keeper, "got %s%s", c.Received, in)
 		}()
-		h.handOver(s)
+		h.handOver(s, r)
 	}
 	for _, network := range []string{"unix", "tcp", "opaque"} {
 		t.Run(network, func(t *testing.T) {

@@ -91,7 +91,7 @@ func (sys *system) events(w http.ResponseWriter, r *request) error {
 	if q.Filters, err = r.filters(); err != nil {
 		return err
 	}
-	ctx, cancel := sys.s.untilStop(r)
+	ctx, cancel := untilStop(r.Context())
 	defer cancel()
 	list, err := sys.s.config.Events.Subscribe(ctx, q)
 	if err != nil {
