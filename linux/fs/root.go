@@ -215,6 +215,9 @@ func Chownat(dir *os.File, name string, uid, gid int) error {
 	return nil
 }
 
+// ErrTooLong is ReadInRoot's answer to a file beyond the limit.
+var ErrTooLong = errors.New("file too long")
+
 // ReadInRoot reads a regular file beneath root, at most limit bytes of it; a longer
 // one, or one that is no regular file, is an error.
 func ReadInRoot(root *os.File, path string, limit int64) ([]byte, error) {
@@ -232,7 +235,7 @@ func ReadInRoot(root *os.File, path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if st.Size() > limit {
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
+		return nil, fmt.Errorf("%s: %w: %d bytes at most", path, ErrTooLong, limit)
 	}
 	return readUpTo(f, path, limit)
 }
@@ -252,7 +255,7 @@ func readUpTo(f *os.File, path string, limit int64) ([]byte, error) {
 			return all, nil
 		}
 		if all = append(all, buf[:n]...); int64(len(all)) > limit {
-			return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
+			return nil, fmt.Errorf("%s: %w: %d bytes at most", path, ErrTooLong, limit)
 		}
 	}
 }
