@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -54,80 +55,140 @@ func MkdirAllInRoot(root *os.File, path string, mode uint32) (*os.File, error) {
 	if err == nil || !errors.Is(err, unix.ENOENT) {
 		return f, err
 	}
-	return Walk(root, path, func(dir *os.File, name string, last bool) error {
-		return Mkdirat(dir, name, mode)
-	})
+	w := Walker{Root: root, Missing: func(dir *os.File, name string, _ bool) error { return Mkdirat(dir, name, mode) }}
+	found, err := w.Walk(path)
+	if err != nil {
+		return nil, err
+	}
+	if kind, err := Stat(found.File); err != nil || !kind.IsDir() {
+		found.File.Close()
+		return nil, cmp.Or(err, error(&os.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}))
+	}
+	return found.File, nil
 }
 
 // maxLinks is how many links one path may lead through, as in the kernel.
 const maxLinks = 40
 
-// Walk goes down path one component after another from root, as a process with root
-// as its / would, and opens (O_PATH) what it ends at. missing is asked to make a
-// component that is not there; nil makes that an error. Every step opens one name
-// without following it, so whatever somebody else moves meanwhile, it ends at
-// something that was beneath root.
-func Walk(root *os.File, path string, missing func(dir *os.File, name string, last bool) error) (*os.File, error) {
-	stack := []*os.File{}
-	defer func() {
-		for _, f := range stack {
-			f.Close()
+// Walker goes down a path one component after another, as a process with Root as its
+// / would. Every step opens one name without following it, so whatever somebody
+// else moves meanwhile, it ends at something that was beneath Root.
+type Walker struct {
+	Root *os.File
+
+	// Missing is asked to make a component that is not there; nil makes that an error.
+	Missing func(dir *os.File, name string, last bool) error
+
+	// Over tells of mounts that are yet to be laid over a path: either the root of one,
+	// where the walk goes on, or stop, where it ends. nil means that there are none.
+	Over func(path string) (root *os.File, stop bool)
+}
+
+// Found is where a walk ended.
+type Found struct {
+	File *os.File // opened with O_PATH; nil when the walk was stopped
+	Path string   // its path without links: "/", "/etc/passwd"
+	Rest string   // what was left of the path when the walk was stopped
+}
+
+// place is one component that a walk went through.
+type place struct {
+	file *os.File
+	name string
+	lent bool // the file is not ours to close
+}
+
+// Walk goes down path.
+func (w *Walker) Walk(path string) (Found, error) {
+	var stack []place
+	drop := func(to int) {
+		for _, p := range stack[to:] {
+			if !p.lent {
+				p.file.Close()
+			}
 		}
-	}()
-	todo, links := path, 0
-	for {
-		name, rest, more := strings.Cut(todo, "/")
-		todo = rest
+		stack = stack[:to]
+	}
+	defer func() { drop(0) }()
+	for todo, more, links := path, true, 0; more; {
+		var name string
+		name, todo, more = strings.Cut(todo, "/")
 		switch name {
 		case "", ".":
+			continue
 		case "..":
-			if n := len(stack); n > 0 {
-				stack[n-1].Close()
-				stack = stack[:n-1]
-			}
-		default:
-			dir := root
-			if n := len(stack); n > 0 {
-				dir = stack[n-1]
-			}
-			f, target, err := step(dir, name, strings.Trim(rest, "/") == "", missing)
-			if err != nil {
-				return nil, err
-			}
-			if f != nil {
-				stack = append(stack, f)
-				break
-			}
-			if links++; links > maxLinks {
-				return nil, &os.PathError{Op: "walk", Path: path, Err: unix.ELOOP}
-			}
-			if strings.HasPrefix(target, "/") {
-				for _, f := range stack {
-					f.Close()
-				}
-				stack = stack[:0]
-			}
-			todo, more = target+"/"+rest, true
+			drop(max(0, len(stack)-1))
+			continue
 		}
-		if !more {
-			break
+		dir := w.Root
+		if n := len(stack); n > 0 {
+			dir = stack[n-1].file
 		}
+		f, target, err := w.step(dir, name, strings.Trim(todo, "/") == "")
+		if err != nil {
+			return Found{}, err
+		}
+		if f != nil {
+			stack = append(stack, place{file: f, name: name})
+			if stop := w.cross(stack); stop {
+				return Found{Path: join(stack), Rest: todo}, nil
+			}
+			continue
+		}
+		if links++; links > maxLinks {
+			return Found{}, &os.PathError{Op: "walk", Path: path, Err: unix.ELOOP}
+		}
+		if strings.HasPrefix(target, "/") {
+			drop(0)
+		}
+		todo, more = target+"/"+todo, true
 	}
 	n := len(stack)
 	if n == 0 {
-		return OpenBeneath(root, ".", unix.O_PATH, 0)
+		f, err := OpenBeneath(w.Root, ".", unix.O_PATH, 0)
+		return Found{File: f, Path: "/"}, err
 	}
-	f := stack[n-1]
-	stack = stack[:n-1]
-	return f, nil
+	found := Found{File: stack[n-1].file, Path: join(stack)}
+	if stack[n-1].lent {
+		f, err := OpenBeneath(found.File, ".", unix.O_PATH, 0)
+		return Found{File: f, Path: found.Path}, err
+	}
+	stack[n-1].lent = true
+	return found, nil
+}
+
+// cross puts the root of a mount that is to be laid over the last place in its stead.
+func (w *Walker) cross(stack []place) (stop bool) {
+	if w.Over == nil {
+		return false
+	}
+	last := &stack[len(stack)-1]
+	root, stop := w.Over(join(stack))
+	if root != nil {
+		last.file.Close()
+		last.file, last.lent = root, true
+	}
+	return stop
+}
+
+func join(stack []place) string {
+	var b strings.Builder
+	for _, p := range stack {
+		b.WriteByte('/')
+		b.WriteString(p.name)
+	}
+	if b.Len() == 0 {
+		return "/"
+	}
+	return b.String()
 }
 
 // step opens one name in dir, or tells where the link of that name points.
-func step(dir *os.File, name string, last bool, missing func(*os.File, string, bool) error) (*os.File, string, error) {
+func (w *Walker) step(dir *os.File, name string, last bool) (*os.File, string, error) {
 	for try := range 2 {
 		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err == unix.ENOENT && try == 0 && missing != nil {
-			if err := missing(dir, name, last); err != nil {
+		if err == unix.ENOENT && try == 0 && w.Missing != nil {
+			if err := w.Missing(dir, name, last); err != nil {
 				return nil, "", err
 			}
 			continue

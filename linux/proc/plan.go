@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -252,30 +253,40 @@ func (p *Plan) Exec(paths, argv, env []string) {
 	if !strings.Contains(argv[0], "/") {
 		p.tail.search = 1
 	}
-	list := make([]*byte, len(paths))
-	for i, path := range paths {
-		list[i] = cstring(path)
+	vec := func(s string) iovec {
+		b := cstring(s)
+		p.pins = append(p.pins, unsafe.Pointer(b))
+		return iovec{uintptr(unsafe.Pointer(b)), uintptr(len(s))}
 	}
+	list := make([]iovec, len(paths)+1) // so that there is a first one
+	for i, path := range paths {
+		list[i] = vec(path)
+	}
+	message := &[5]iovec{0: vec("exec "), 2: vec(": "), 4: vec("\n")}
 	p.paths = paths
 	p.tail.count = uintptr(len(paths))
-	if len(paths) > 0 {
-		p.tail.paths = unsafe.Pointer(&list[0])
-	}
+	p.tail.paths = unsafe.Pointer(&list[0])
 	p.tail.argv, p.tail.env = vector(argv), vector(env)
 	p.tail.stat = unsafe.Pointer(new(unix.Statx_t))
-	texts := make([]*byte, len(paths)*2)
-	sizes := make([]uintptr, len(paths)*2)
-	for i, path := range paths {
-		for j, errno := range []syscall.Errno{unix.ENOENT, unix.ENOEXEC} {
-			text := fmt.Sprintf("exec %s: %s\n", path, errno)
-			texts[i*2+j], sizes[i*2+j] = cstring(text), uintptr(len(text))
-		}
-	}
-	if len(paths) > 0 {
-		p.tail.texts = unsafe.Pointer(&texts[0])
-		p.tail.sizes = unsafe.Pointer(&sizes[0])
-	}
+	p.tail.message = unsafe.Pointer(message)
+	p.tail.texts = unsafe.Pointer(&errnoTexts().vecs)
 }
+
+// errnos holds the texts of the first errnos, as the child can write them.
+type errnos struct {
+	vecs  [128]iovec
+	texts [128]*byte
+}
+
+var errnoTexts = sync.OnceValue(func() *errnos {
+	e := new(errnos)
+	for i := range e.vecs {
+		text := syscall.Errno(i).Error()
+		e.texts[i] = cstring(text)
+		e.vecs[i] = iovec{uintptr(unsafe.Pointer(e.texts[i])), uintptr(len(text))}
+	}
+	return e
+})
 
 // ExecFile ends the plan with the program that a descriptor holds, a sealed memfd.
 func (p *Plan) ExecFile(f Fd, argv, env []string) {
@@ -297,7 +308,7 @@ func vector(list []string) unsafe.Pointer {
 type Failed struct {
 	Step  string        // what Add was told, or empty when the program could not be run
 	Path  string        // the program, when Step is empty
-	Dir   bool          // Path is a folder
+	Seen  bool          // Path is there, but is not a program that we may run
 	Errno syscall.Errno // ENOENT with an empty Path: nothing of that name in any place
 }
 

@@ -107,7 +107,7 @@ func TestProgramsThatCannotRun(t *testing.T) {
 	if _, f := start(dir+"/plain", dir+"/plain"); f == nil || f.Errno != EACCES || f.Path != dir+"/plain" {
 		t.Errorf("not executable: %+v", f)
 	}
-	if _, f := start(dir, dir); f == nil || !f.Dir {
+	if _, f := start(dir, dir); f == nil || f.Errno != syscall.EISDIR {
 		t.Errorf("folder: %+v", f)
 	}
 	for _, name := range []string{"/garbage", "/script"} {

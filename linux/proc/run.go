@@ -31,14 +31,18 @@ type cloneArgs struct {
 // it is there and cannot be run.
 type tail struct {
 	count     uintptr
-	paths     unsafe.Pointer // of C strings
+	paths     unsafe.Pointer // of iovecs: C strings with their lengths
 	argv, env unsafe.Pointer
 	stat      unsafe.Pointer // a struct statx
-	texts     unsafe.Pointer // two C strings for each path: for ENOENT and ENOEXEC
-	sizes     unsafe.Pointer
-	search    uintptr // 1: the paths come from $PATH, what cannot be run is passed over
-	report    uintptr // in a copy of our memory: 1 + the descriptor to tell the outcome on
+	texts     unsafe.Pointer // of iovecs: what each errno means
+	message   unsafe.Pointer // five iovecs: "exec ", path, ": ", text, "\n"
+	search    uintptr        // 1: the paths come from $PATH, what cannot be run is passed over
+	report    uintptr        // in a copy of our memory: 1 + the descriptor to tell the outcome on
 }
+
+// iovec is struct iovec with an address that the collector does not follow: what it
+// names is pinned elsewhere.
+type iovec struct{ base, size uintptr }
 
 // outcome is what the child leaves in the parent's memory, or writes to tail.report,
 // when it could not become the program.
@@ -55,7 +59,8 @@ const (
 	ended   = iota // it runs, or was killed before it could
 	failed         // at a step
 	missing        // no path named anything
-	refused        // a path named what cannot be run
+	unseen         // the path does not lead to anything
+	refused        // the path names what cannot be run
 	unsaid         // the program was there, but did not start: it was told so on stderr
 	waiting        // at a gate
 )
@@ -170,15 +175,16 @@ func runSteps(steps *step, count uintptr) uintptr {
 //go:norace
 //go:noinline
 func runTail(t *tail, out *outcome) {
-	var i, path, mode, which uintptr
+	var i, path, mode uintptr
 	var e, there syscall.Errno
+	var m *iovec
 	for i = 0; i < t.count; i++ {
-		path = *(*uintptr)(unsafe.Add(t.paths, i*8))
+		path = (*iovec)(unsafe.Add(t.paths, i*16)).base
 		_, _, e = syscall.RawSyscall6(unix.SYS_EXECVE, path, uintptr(t.argv), uintptr(t.env), 0, 0, 0)
 		_, _, there = syscall.RawSyscall6(unix.SYS_STATX, here, path, 0, unix.STATX_TYPE|unix.STATX_MODE, uintptr(t.stat), 0)
 		if there != 0 {
 			if t.search == 0 {
-				out.kind, out.at, out.errno = refused, i, uintptr(there)
+				out.kind, out.at, out.errno = unseen, i, uintptr(there)
 				return
 			}
 			continue
@@ -194,16 +200,12 @@ func runTail(t *tail, out *outcome) {
 			}
 			continue
 		}
-		which = i * 2
-		if e == unix.ENOEXEC {
-			which++
-		}
 		out.kind, out.at, out.errno = unsaid, i, uintptr(e)
-		if e == unix.ENOENT || e == unix.ENOEXEC {
-			syscall.RawSyscall6(unix.SYS_WRITE, 2, *(*uintptr)(unsafe.Add(t.texts, which*8)), *(*uintptr)(unsafe.Add(t.sizes, which*8)), 0, 0, 0)
-			return
-		}
-		out.kind = refused
+		m = (*iovec)(unsafe.Add(t.message, 16))
+		*m = *(*iovec)(unsafe.Add(t.paths, i*16))
+		m = (*iovec)(unsafe.Add(t.message, 48))
+		*m = *(*iovec)(unsafe.Add(t.texts, uintptr(e&127)*16))
+		syscall.RawSyscall6(unix.SYS_WRITEV, 2, uintptr(t.message), 5, 0, 0, 0)
 		return
 	}
 	out.kind, out.errno = missing, uintptr(unix.ENOENT)

@@ -166,8 +166,8 @@ func (r *runner) failure() *Failed {
 	switch r.out.kind {
 	case failed:
 		f.Step = r.plan.names[r.out.at]
-	case refused:
-		f.Path, f.Dir = r.plan.paths[r.out.at], f.Errno == unix.EISDIR
+	case unseen, refused:
+		f.Path, f.Seen = r.plan.paths[r.out.at], r.out.kind == refused
 	}
 	return f
 }
