@@ -84,6 +84,12 @@ type ImageDeleted struct {
 	Untagged string `json:",omitempty"`
 }
 
+// ImagesPruned answers POST /images/prune.
+type ImagesPruned struct {
+	ImagesDeleted  []ImageDeleted
+	SpaceReclaimed uint64 // bytes
+}
+
 // Progress is one object of a progress stream (pull, import, load, build…).
 type Progress struct {
 	Stream         string          `json:"stream,omitempty"`

@@ -103,14 +103,22 @@ type progress struct {
 // newProgress starts a progress stream; nothing is sent yet.
 func newProgress(w http.ResponseWriter) *progress { return &progress{w: w} }
 
+// begin sends the headers, unless they are gone already. The request's body may still be
+// read afterwards.
+func (p *progress) begin() {
+	if p.enc != nil {
+		return
+	}
+	// A connection that knows no other way (httptest's recorder) stays as it is.
+	_ = http.NewResponseController(p.w).EnableFullDuplex()
+	s := startStream(p.w, "application/json")
+	p.rc = s.rc
+	p.enc = json.NewEncoder(crlf{p.w}) // which escapes for HTML: so do Docker's streams
+}
+
 // send writes one object.
 func (p *progress) send(v any) error {
-	if p.enc == nil {
-		s := startStream(p.w, "application/json")
-		p.rc = s.rc
-		p.enc = json.NewEncoder(crlf{p.w})
-		p.enc.SetEscapeHTML(false)
-	}
+	p.begin()
 	if err := p.enc.Encode(v); err != nil {
 		return err
 	}
