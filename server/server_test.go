@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -20,6 +21,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/event"
+	"lighter/linux/proc"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -331,24 +333,7 @@ func TestIdleConnections(t *testing.T) {
 // handed over, and speaks through what the keeper would get.
 func TestHijack(t *testing.T) {
 	s := newServer(t)
-	s.config.Pair = func() (*os.File, net.Conn, error) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, nil, err
-		}
-		defer l.Close()
-		ours, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			return nil, nil, err
-		}
-		theirs, err := l.Accept()
-		if err != nil {
-			return nil, nil, err
-		}
-		defer theirs.Close()
-		f, err := theirs.(*net.TCPConn).File()
-		return f, ours, err
-	}
+	s.config.Pair = proc.Pair
 	echo := func(w http.ResponseWriter, hr *http.Request) {
 		r := &request{Request: hr, version: "1.51"}
 		h, err := s.hijack(w)
@@ -371,25 +356,27 @@ func TestHijack(t *testing.T) {
 		}()
 		h.handOver(s, r)
 	}
-	for _, network := range []string{"unix", "tcp", "opaque"} {
+	for _, network := range []string{"unix", "tcp", "tls"} {
 		t.Run(network, func(t *testing.T) {
-			addr := "127.0.0.1:0"
-			kind := "tcp"
-			if network == "unix" {
-				kind, addr = "unix", filepath.Join(t.TempDir(), "s")
-			}
-			l, err := net.Listen(kind, addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var serve net.Listener = l
-			if network == "opaque" {
-				serve = opaque{l}
-			}
-			web := &http.Server{Handler: http.HandlerFunc(echo)}
-			go web.Serve(serve)
+			web := httptest.NewUnstartedServer(http.HandlerFunc(echo))
 			defer web.Close()
-			conn, err := net.Dial(kind, l.Addr().String())
+			var conn net.Conn
+			var err error
+			switch network {
+			case "unix":
+				if web.Listener, err = net.Listen("unix", filepath.Join(t.TempDir(), "s")); err != nil {
+					t.Fatal(err)
+				}
+				fallthrough
+			case "tcp":
+				web.Start()
+				conn, err = net.Dial(network, web.Listener.Addr().String())
+			case "tls":
+				web.StartTLS()
+				conf := web.Client().Transport.(*http.Transport).TLSClientConfig
+				conf.NextProtos = nil
+				conn, err = tls.Dial("tcp", web.Listener.Addr().String(), conf)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -416,19 +403,8 @@ func TestHijack(t *testing.T) {
 			}
 		})
 	}
+	s.pumps.Wait()
 }
-
-// opaque hides that its connections have descriptors, as TLS does.
-type opaque struct{ net.Listener }
-
-type opaqueConn struct{ net.Conn }
-
-func (o opaque) Accept() (net.Conn, error) {
-	c, err := o.Listener.Accept()
-	return opaqueConn{c}, err
-}
-
-func (c opaqueConn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() }
 
 func TestEventTime(t *testing.T) {
 	for in, want := range map[string]int64{"": 0, "5": 5e9, "5.5": 5_500_000_000, "1.000000001": 1_000_000_001, "1.1234567899": 1_123_456_789} {
