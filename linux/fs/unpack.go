@@ -350,5 +350,16 @@ func Umask() uint32 {
 // IsNoEntry reports whether err says that a name, or a folder on the way, is not there.
 func IsNoEntry(err error) bool { return errors.Is(err, unix.ENOENT) }
 
+// IsUnacceptable reports whether err says that what was asked for is none that this
+// kernel or file system can have, rather than that something went wrong.
+func IsUnacceptable(err error) bool {
+	for _, errno := range []error{unix.EINVAL, unix.ENAMETOOLONG, unix.EFBIG, unix.EILSEQ, unix.E2BIG, unix.ERANGE, unix.EMLINK, unix.ELOOP, unix.EOVERFLOW} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
 // IsExist reports whether err says that a name is taken.
 func IsExist(err error) bool { return errors.Is(err, syscall.EEXIST) }

@@ -29,6 +29,21 @@ func (f File) Write(b []byte) (int, error) {
 	return done, nil
 }
 
+// WriteAt writes all of b at an offset.
+func (f File) WriteAt(b []byte, off int64) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := unix.Pwrite(f.fd, b[done:], off+int64(done))
+		if n > 0 {
+			done += n
+		}
+		if err != nil && err != unix.EINTR {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
 // Read reads some bytes; io.EOF at the end.
 func (f File) Read(b []byte) (int, error) {
 	for {
