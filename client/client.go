@@ -24,6 +24,10 @@ type Config struct {
 	Headers   map[string]string // sent with every request
 	UserAgent string
 	TLS       *TLS // nil for none
+
+	// Unreachable is asked when a connection cannot be made: nil makes it tried once
+	// more, an error stands for it. May be nil.
+	Unreachable func(context.Context, *ConnectError) error
 }
 
 // Client is one engine. Its methods may be called by several goroutines.

@@ -222,8 +222,16 @@ type LogsOptions struct {
 	Tail                                        string // lines, or "all"
 }
 
-// Logs gives a container's output, framed (see Demux) unless it has a terminal.
-func (s Containers) Logs(ctx context.Context, name string, o LogsOptions) (io.ReadCloser, error) {
+// Output is what a container printed, as a body to be read and closed.
+type Output struct {
+	io.ReadCloser
+	// Raw tells that it is as it was printed, Framed that it comes in the frames that
+	// Demux reads. Engines before API 1.42 tell neither.
+	Raw, Framed bool
+}
+
+// Logs gives a container's output: raw when it has a terminal, else framed.
+func (s Containers) Logs(ctx context.Context, name string, o LogsOptions) (*Output, error) {
 	name, err := named("container", name)
 	if err != nil {
 		return nil, err
@@ -236,7 +244,16 @@ func (s Containers) Logs(ctx context.Context, name string, o LogsOptions) (io.Re
 	set(query, "details", o.Details)
 	put(query, "since", o.Since)
 	put(query, "until", o.Until)
-	return s.c.do(ctx, &request{method: "GET", path: route("containers", name, "logs"), query: query})
+	resp, err := s.c.do(ctx, &request{method: "GET", path: route("containers", name, "logs"), query: query})
+	if err != nil {
+		return nil, err
+	}
+	out := &Output{ReadCloser: resp}
+	if !api.VersionLess(s.c.Version(), "1.42") {
+		out.Raw = resp.header["content-type"] == rawStream
+		out.Framed = resp.header["content-type"] == framedStream
+	}
+	return out, nil
 }
 
 // AttachOptions tells what of a container is attached to.

@@ -44,6 +44,24 @@ func (c *Client) dial(ctx context.Context, fresh bool) (*conn, error) {
 		}
 		idle.Close()
 	}
+	raw, err := c.connect(ctx)
+	if err != nil && c.config.Unreachable != nil && ctx.Err() == nil {
+		var e *ConnectError
+		if !errors.As(err, &e) {
+			return nil, err
+		}
+		if err = c.config.Unreachable(ctx, e); err == nil {
+			raw, err = c.connect(ctx)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: raw, r: bufio.NewReaderSize(raw, readSize)}, nil
+}
+
+// connect makes a connection.
+func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, c.network, c.addr)
 	if err == nil && c.config.TLS != nil {
@@ -55,7 +73,7 @@ func (c *Client) dial(ctx context.Context, fresh bool) (*conn, error) {
 		}
 		return nil, &ConnectError{Host: c.config.Host, Err: err}
 	}
-	return &conn{Conn: raw, r: bufio.NewReaderSize(raw, readSize)}, nil
+	return raw, nil
 }
 
 // release keeps a connection for the next request.
@@ -123,14 +141,14 @@ func (c *Client) try(ctx context.Context, r *request, version string) (*response
 		body = append(body, '\n')
 	}
 	head := c.head(r, version, body)
-	nc, err := c.dial(ctx, r.stream != nil || r.upgrade)
+	nc, err := c.dial(ctx, r.stream != nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.send(ctx, nc, r, head)
-	if err != nil && nc.used && ctx.Err() == nil {
+	resp, sent, err := c.send(ctx, nc, r, head)
+	if err != nil && nc.used && ctx.Err() == nil && (!sent || r.method == "GET" || r.method == "HEAD") {
 		if nc, err = c.dial(ctx, true); err == nil {
-			resp, err = c.send(ctx, nc, r, head)
+			resp, _, err = c.send(ctx, nc, r, head)
 		}
 	}
 	return resp, err
@@ -190,8 +208,9 @@ func (c *Client) head(r *request, version string, body []byte) []byte {
 	return append(append(b, "\r\n"...), body...)
 }
 
-// send writes a request and reads the header of its answer.
-func (c *Client) send(ctx context.Context, nc *conn, r *request, head []byte) (_ *response, err error) {
+// send writes a request and reads the header of its answer. Sent tells that the
+// engine may have got it.
+func (c *Client) send(ctx context.Context, nc *conn, r *request, head []byte) (_ *response, sent bool, err error) {
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if err != nil {
@@ -203,7 +222,7 @@ func (c *Client) send(ctx context.Context, nc *conn, r *request, head []byte) (_
 		}
 	}()
 	if _, err := nc.Write(head); err != nil {
-		return nil, &ConnectError{Host: c.config.Host, Err: err, Late: true}
+		return nil, false, &ConnectError{Host: c.config.Host, Err: err, Late: true}
 	}
 	resp := &response{client: c, conn: nc, ctx: ctx, stop: stop, method: r.method}
 	if r.stream != nil {
@@ -221,14 +240,14 @@ func (c *Client) send(ctx context.Context, nc *conn, r *request, head []byte) (_
 			select {
 			case cause := <-resp.sent:
 				if broken := (*bodyError)(nil); errors.As(cause, &broken) {
-					return nil, broken.err
+					return nil, true, broken.err
 				}
 			default:
 			}
 		}
-		return nil, &ConnectError{Host: c.config.Host, Err: err, Late: true}
+		return nil, true, &ConnectError{Host: c.config.Host, Err: err, Late: true}
 	}
-	return resp, nil
+	return resp, true, nil
 }
 
 // bodyError tells that a request's body could not be read on our side.
@@ -275,9 +294,13 @@ type ConnectError struct {
 	Host string
 	Err  error
 	Late bool
+	Text string // what Error says; may be empty
 }
 
 func (e *ConnectError) Error() string {
+	if e.Text != "" {
+		return e.Text
+	}
 	if e.Late {
 		return fmt.Sprintf("error during connect: %s: %v", e.Host, e.Err)
 	}

@@ -9,15 +9,19 @@ import (
 	"io"
 )
 
-// Stream is a connection that was taken over: what a process prints comes out of it,
-// what is written goes to its stdin.
+// Stream is a connection that was taken over: what a process prints comes out of it
+// (raw with a terminal, else in the frames that Demux reads), what is written goes to
+// its stdin.
 type Stream struct {
-	// Raw tells that the output is as the process printed it; else it comes in the
-	// frames that Demux reads.
-	Raw  bool
 	conn *conn
 	stop func() bool
 }
+
+// The media types of output.
+const (
+	rawStream    = "application/vnd.docker.raw-stream"
+	framedStream = "application/vnd.docker.multiplexed-stream"
+)
 
 // hijack makes a request that takes the connection over.
 func (c *Client) hijack(ctx context.Context, r *request) (*Stream, error) {
@@ -30,11 +34,7 @@ func (c *Client) hijack(ctx context.Context, r *request) (*Stream, error) {
 		resp.Close()
 		return nil, fmt.Errorf("unable to upgrade to tcp, received %d", resp.status)
 	}
-	return &Stream{
-		Raw:  resp.header["content-type"] == "application/vnd.docker.raw-stream",
-		conn: resp.conn,
-		stop: resp.stop,
-	}, nil
+	return &Stream{conn: resp.conn, stop: resp.stop}, nil
 }
 
 // Read reads what the process printed.

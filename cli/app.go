@@ -1,0 +1,132 @@
+// Package cli is the command line: flags become API types, calls of the client
+// become tables, templates and exit codes. A command has a file of its name.
+//
+// It knows no engine but the one behind the client, and draws no conclusion that the
+// engine could draw; what it prints where scripts read is Docker's to the byte.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"lighter/client"
+)
+
+// Config is what a program hands in.
+type Config struct {
+	Args         []string // os.Args; the base of the first is the name that texts carry
+	In, Out, Err *os.File
+
+	// StartEngine starts an engine that listens on the default socket, and returns
+	// when it does; say prints a line for the user. Nil when it cannot be.
+	StartEngine func(ctx context.Context, say func(string)) error
+}
+
+// App is one run of the command line.
+type App struct {
+	Config
+	name    string // of the program, in texts: docker or lighter
+	globals globals
+	rest    []string // the arguments after the command's name
+	full    bool     // every command is wanted, not only the one that is run
+
+	conf   *configFile
+	engine *client.Client
+}
+
+// Main runs a command line and gives the exit code.
+func Main(ctx context.Context, config Config) int {
+	a := &App{Config: config, name: programName(config.Args)}
+	err := a.run(ctx, config.Args[1:])
+	if a.engine != nil {
+		a.engine.Close()
+	}
+	var signalled *Signalled
+	if errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &signalled) {
+		return 128 + signalled.Number
+	}
+	if err == nil || errors.Is(err, errCancelled) {
+		return 0
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(a.Err, text)
+	}
+	var e *exitError
+	if errors.As(err, &e) && e.code != 0 {
+		return e.code
+	}
+	return 1
+}
+
+// Signalled is the cause of a context that a signal ended.
+type Signalled struct{ Number int }
+
+func (s *Signalled) Error() string { return fmt.Sprintf("signal %d", s.Number) }
+
+// programName is docker when we are called so, and lighter under any other name.
+func programName(args []string) string {
+	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "docker" {
+		return "docker"
+	}
+	return "lighter"
+}
+
+// docker tells that we stand in for Docker's own command line, so that its words are ours.
+func (a *App) docker() bool { return a.name == "docker" }
+
+// Client gives the engine. It does not connect yet.
+func (a *App) Client() (*client.Client, error) {
+	if a.engine != nil {
+		return a.engine, nil
+	}
+	host, err := a.host()
+	if err != nil {
+		return nil, err
+	}
+	config := client.Config{
+		Host:        host,
+		Version:     os.Getenv("DOCKER_API_VERSION"),
+		Headers:     a.config().HTTPHeaders,
+		UserAgent:   "Docker-Client/" + a.version() + " (" + osName + ")",
+		Unreachable: a.unreachable,
+	}
+	if strings.HasPrefix(host, "tcp://") {
+		config.TLS = a.globals.tlsConfig()
+	}
+	a.engine, err = client.New(config)
+	return a.engine, err
+}
+
+// unreachable words the error of a connection that could not be made, unless an
+// engine can be started that takes it.
+func (a *App) unreachable(ctx context.Context, e *client.ConnectError) error {
+	if errors.Is(e.Err, os.ErrPermission) {
+		who := "the lighter engine"
+		if a.docker() {
+			who = "the Docker daemon socket"
+		}
+		return fmt.Errorf("permission denied while trying to connect to %s at %s: %w", who, e.Host, e.Err)
+	}
+	silent := errors.Is(e.Err, os.ErrNotExist) || strings.Contains(e.Err.Error(), "connection refused")
+	if silent && e.Host == defaultHost && a.StartEngine != nil && os.Geteuid() == 0 {
+		return a.StartEngine(ctx, func(line string) { a.warn("%s: %s", a.name, line) })
+	}
+	if a.docker() {
+		e.Text = fmt.Sprintf("Cannot connect to the Docker daemon at %s. Is the docker daemon running?", e.Host)
+	} else {
+		e.Text = fmt.Sprintf("Cannot connect to the lighter engine at %s. Is lighterd running?", e.Host)
+	}
+	return e
+}
+
+// warn prints a line of ours on stderr.
+func (a *App) warn(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+
+// terminal tells whether a file is one.
+func terminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

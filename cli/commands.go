@@ -1,0 +1,60 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// commands lists the commands below the program's name. The commands of a noun are
+// listed where the noun is.
+func (a *App) commands() []entry {
+	return []entry{
+		{"ps", newPs},
+		{"version", newVersion},
+		{"info", newInfo},
+
+		{"container", newContainer},
+		{"system", newSystem},
+
+		{"events", newEvents},
+		{"inspect", newInspect},
+		{"kill", newKill},
+		{"logs", newLogs},
+		{"pause", newPause},
+		{"port", newPort},
+		{"rename", newRename},
+		{"restart", newRestart},
+		{"rm", newRm},
+		{"stop", newStop},
+		{"top", newTop},
+		{"unpause", newUnpause},
+		{"wait", newWait},
+
+		{"completion", newCompletion},
+	}
+}
+
+// newContainer is `container`, whose commands mostly stand at the top as well.
+func newContainer(a *App) *cobra.Command {
+	return a.group("container", "Manage containers", []entry{
+		{"inspect", newContainerInspect},
+		{"kill", newKill},
+		{"logs", newLogs},
+		{"ls", newContainerLs},
+		{"pause", newPause},
+		{"port", newPort},
+		{"prune", newContainerPrune},
+		{"rename", newRename},
+		{"restart", newRestart},
+		{"rm", newRm},
+		{"stop", newStop},
+		{"top", newTop},
+		{"unpause", newUnpause},
+		{"wait", newWait},
+	})
+}
+
+// newSystem is `system`.
+func newSystem(a *App) *cobra.Command {
+	return a.group("system", "Manage the engine", []entry{
+		{"events", newEvents},
+		{"info", newInfo},
+	})
+}
