@@ -29,6 +29,16 @@ func (fd FD) File(name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
+// Poll makes an os.File of the descriptor whose calls do not block but wait in the
+// runtime.
+func (fd FD) Poll(name string) *os.File {
+	if fd < 0 {
+		return nil
+	}
+	unix.SetNonblock(int(fd), true)
+	return os.NewFile(uintptr(fd), name)
+}
+
 // Dup is a second descriptor of what f refers to. Of a nil file it is none.
 func Dup(f *os.File) (FD, error) {
 	if f == nil {
@@ -253,4 +263,19 @@ func Forget(b []byte) {
 	if len(b) > 0 {
 		unix.Syscall(unix.SYS_MADVISE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MADV_REMOVE)
 	}
+}
+
+// HangUp ends a connection for whoever else holds it, too. What the other side sent
+// and nobody read is thrown away first: it would turn the end that the other side
+// reads into an error. The file is still to be closed.
+func HangUp(conn *os.File) {
+	with(conn, func(fd int) error {
+		unix.Shutdown(fd, unix.SHUT_RDWR)
+		var b [4096]byte
+		for {
+			if n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT); n <= 0 || err != nil {
+				return nil
+			}
+		}
+	})
 }

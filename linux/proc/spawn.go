@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -40,4 +43,53 @@ func PeerPid(conn *net.UnixConn) (int, error) {
 		return 0, fmt.Errorf("ask who is at the other end: %w", err)
 	}
 	return int(cred.Pid), nil
+}
+
+// ChildEnded is the signal that tells of a child's end.
+const ChildEnded = unix.SIGCHLD
+
+// Send sends a signal by its number. A process that is gone gives os.ErrProcessDone.
+func Send(pidfd *os.File, number int) error { return Kill(pidfd, syscall.Signal(number)) }
+
+// Stray is a child of ours, as /proc tells of it.
+type Stray struct {
+	Pid     int
+	Session int
+	Zombie  bool
+}
+
+// Children are our children.
+func Children() []Stray {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	var all []Stray
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				continue
+			}
+			stat, err := os.ReadFile("/proc/" + field + "/stat")
+			if err != nil {
+				continue
+			}
+			// state, ppid, pgrp, session follow the name's parenthesis
+			f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+			if len(f) < 4 {
+				continue
+			}
+			session, _ := strconv.Atoi(f[3])
+			all = append(all, Stray{Pid: pid, Session: session, Zombie: f[0] == "Z"})
+		}
+	}
+	return all
+}
+
+// OwnSession is the session that we are in.
+func OwnSession() int {
+	id, _ := unix.Getsid(0)
+	return id
 }
