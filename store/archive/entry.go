@@ -50,7 +50,7 @@ const (
 	maxExtended = 4 << 20 // bytes of extended headers and sparse maps of one entry
 	maxSpecial  = 1 << 20 // bytes of one extended header, as in Go's archive/tar
 	maxEntries  = 1 << 24 // entries of one tar
-	maxDepth    = 8192    // folders above one entry
+	maxDepth    = 4608    // folders above one entry
 	maxName     = 255     // bytes of a path component
 )
 
