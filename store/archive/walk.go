@@ -63,3 +63,12 @@ func walkDown(dir fs.Dir, prefix string, f func(in fs.Dir, path, name string, st
 	}
 	return nil
 }
+
+// Walk calls f with the clean path of each thing beneath dir, in order.
+func Walk(dir fs.Dir, f func(path string, isDir bool)) error {
+	return walk(dir, "", func(_ fs.Dir, path, _ string, st fs.Info) (bool, error) {
+		isDir := st.Mode&fs.ModeType == fs.ModeDir
+		f(path, isDir)
+		return isDir, nil
+	})
+}

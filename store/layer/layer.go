@@ -170,6 +170,9 @@ func (s *Store) CommitChain(ctx context.Context, staged []*Staged, parent string
 			layers, below = append(layers, have), s.lowersOf(l.ChainID)
 			continue
 		}
+		if st.dir == "" {
+			return nil, fmt.Errorf("layer %s: what was staged is gone", l.DiffID)
+		}
 		if err := st.settle(ctx, below); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.DiffID, err)
 		}

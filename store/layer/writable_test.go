@@ -1,0 +1,98 @@
+package layer
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// inside gives the path of a detached mount, good as long as the file is open.
+func inside(f *os.File, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), name) }
+
+func TestWritable(t *testing.T) {
+	root, s := open(t)
+	canary := root.Path("canary")
+	os.Mkdir(canary, 0o700)
+	// A hostile image: its places are links out, and files where folders must be.
+	l := commit(t, s, "", tarOf(t, "bin/", "bin/sh", "dev -> "+canary, "etc/", "etc/hosts -> "+canary+"/hosts", "etc/mtab", "proc"))
+	w := s.Writable()
+	const id = "c0ffee"
+	if err := w.Create(id, l.ChainID, true); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // volatile mounts leave a mark that must not matter
+		m, err := w.Mount(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, kind := range map[string]os.FileMode{
+			"dev/pts": os.ModeDir, "dev/shm": os.ModeDir, "proc": os.ModeDir, "sys": os.ModeDir, ".dockerenv": 0,
+			"etc/hosts": 0, "etc/hostname": 0, "etc/resolv.conf": 0, "dev/console": 0, "etc/mtab": os.ModeSymlink, "bin/sh": 0,
+		} {
+			if info, err := os.Lstat(inside(m, name)); err != nil || info.Mode().Type() != kind {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := os.WriteFile(inside(m, "bin/new"), []byte("12345"), 0o644); err != nil {
+			t.Error(err)
+		}
+		m.Close()
+	}
+	if left, _ := os.ReadDir(canary); len(left) > 0 {
+		t.Errorf("outside the image there are %v", left)
+	}
+	if got := list(t, root.Path("containers", id, "upper")); strings.Join(got, " ") != "bin/ bin/new" {
+		t.Errorf("the container's own changes are %v", got)
+	}
+	own, all, err := w.Usage(id)
+	if err != nil || own != 5 || all != 5+l.Size {
+		t.Errorf("usage %d, %d, %v; the layer has %d", own, all, err, l.Size)
+	}
+	if d := w.Data(id); d.Name != "overlay2" || d.Data["UpperDir"] != root.Path("containers", id, "upper") {
+		t.Errorf("data %+v", d)
+	}
+	if err := w.Remove(id); err != nil {
+		t.Error(err)
+	}
+	if err := w.Remove(id); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.Mount(id); err == nil {
+		t.Error("mounted what was removed")
+	}
+}
+
+func TestWritableOnNothing(t *testing.T) {
+	_, s := open(t)
+	w := s.Writable()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			id := fmt.Sprint("c", i)
+			if err := w.Create(id, "", false); err != nil {
+				t.Error(err)
+				return
+			}
+			m, err := w.Mount(id)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer m.Close()
+			if _, err := os.Lstat(inside(m, "dev/console")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, id := range []string{"", "..", "a/b", "../x", ".x"} {
+		if err := w.Create(id, "", false); err == nil {
+			t.Errorf("made a container called %q", id)
+		}
+	}
+	if err := w.Create("x", "sha256:none", false); err == nil {
+		t.Error("made a container on no layer")
+	}
+}
