@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"lighter/api"
+)
+
+func newSave(a *App) *cobra.Command {
+	var output, platform string
+	cmd := &cobra.Command{
+		Use:                   "save [OPTIONS] IMAGE [IMAGE...]",
+		Short:                 "Write images to a tar",
+		Args:                  atLeast(1),
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{aliases: "image save, save"},
+		ValidArgsFunction:     a.completeImages(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := somePlatform(platform)
+			if err != nil {
+				return err
+			}
+			if output != "" {
+				return a.saveTo(cmd.Context(), output, args, p)
+			}
+			if terminal(a.Out) {
+				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+			}
+			return a.save(cmd.Context(), a.Out, args, p)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "Write the tar to a file, not to stdout")
+	cmd.Flags().StringVar(&platform, "platform", "", "Refuse images for another platform than os[/arch[/variant]]")
+	return cmd
+}
+
+func (a *App) save(ctx context.Context, w io.Writer, names []string, p *api.Platform) error {
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	tar, err := c.Images().Save(ctx, names, p)
+	if err != nil {
+		return err
+	}
+	defer tar.Close()
+	_, err = io.CopyBuffer(writerOnly{w}, tar, make([]byte, 256<<10))
+	return err
+}
+
+// writerOnly hides a file's own ways to copy, which read in small pieces.
+type writerOnly struct{ io.Writer }
+
+// saveTo writes a file that is there whole or not at all.
+func (a *App) saveTo(ctx context.Context, path string, names []string, p *api.Platform) (err error) {
+	if err := checkOutput(path); err != nil {
+		return fmt.Errorf("failed to save image: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path))
+	if err != nil {
+		return fmt.Errorf("failed to save image: %w", err)
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := a.save(ctx, f, names, p); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// checkOutput refuses what cannot be written as a file.
+func checkOutput(path string) error {
+	dir := filepath.Dir(path)
+	if st, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("invalid output path: %w", err)
+	} else if !st.IsDir() {
+		return fmt.Errorf("invalid output path: %s is not a directory", dir)
+	}
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case st.IsDir():
+		return errors.New("cannot write to a directory")
+	case !st.Mode().IsRegular():
+		return fmt.Errorf("cannot write to a non-regular file")
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+// Package image is the engine's images: names lead to image documents, documents to
+// layers. It imports, loads, saves, lists, tags, removes and prunes them.
+//
+// It counts no references on disk. What names and documents there are is walked; what
+// nothing names is swept. It runs no container and knows containers only as users of
+// images that it must not take away.
+package image
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"lighter/api"
+	"lighter/engine/event"
+	"lighter/oci"
+	"lighter/store"
+	"lighter/store/layer"
+)
+
+// Image is one image, as it is kept in memory. It never changes once it is made: a
+// change makes another.
+type Image struct {
+	ID     oci.Digest // of the document
+	Doc    *oci.Image
+	Config api.ContainerConfig // the run config of the document; zero when it has none
+	Parent oci.Digest          // the image that it was made from here, or empty
+	Tagged time.Time           // when a name was last given to it; zero when never
+	Chains []oci.Digest        // the chain id of each layer, lowest first
+
+	configured bool // the document has a run config
+}
+
+// TopLayer gives the chain id of the image's whole stack of layers, empty for none.
+func (img *Image) TopLayer() oci.Digest {
+	if len(img.Chains) == 0 {
+		return ""
+	}
+	return img.Chains[len(img.Chains)-1]
+}
+
+// User is a container, as images see it.
+type User struct {
+	Container string       // its id
+	Image     oci.Digest   // the id of the image that it was made from
+	TopLayer  oci.Digest   // the chain id of the layers that it stands on
+	Mounts    []oci.Digest // the ids of images that it mounts
+	Running   bool
+}
+
+// Layers is what images need of the layer store, which needs root to do it.
+type Layers interface {
+	Stage(ctx context.Context, r io.Reader) (*layer.Staged, error)
+	CommitChain(ctx context.Context, staged []*layer.Staged, parent string) ([]layer.Layer, error)
+	Get(chainID string) (layer.Layer, error)
+	List() []layer.Layer
+	Pack(ctx context.Context, chainID string, w io.Writer) error
+	Remove(chainID string) error
+	Data(top string) map[string]string
+}
+
+// Deps is what Images stand on.
+type Deps struct {
+	Log    *slog.Logger
+	Root   *store.Root
+	Layers Layers
+	Events *event.Log
+	Users  func() []User // the containers there are; called without any lock of theirs held
+}
+
+// Images is all images of the engine. Its methods may be called from anywhere at any time.
+type Images struct {
+	Deps
+
+	// change is held over every change of what is kept: records, names, removal of
+	// layers. Readers do not take it.
+	change sync.Mutex
+
+	mu     sync.RWMutex // guards index and leases; never held over I/O
+	index  index
+	leases map[oci.Digest]int // chains that something under way relies on
+
+	pruning  sync.Mutex
+	doubtful bool // a record of an image could not be read
+}
+
+// Open reads the records of the data root. A record that cannot be read is logged and
+// left alone; a name whose image is gone is dropped.
+func Open(d Deps) (*Images, error) {
+	i := &Images{Deps: d, index: newIndex(), leases: map[oci.Digest]int{}}
+	return i, i.restore()
+}
+
+// Count gives the number of images.
+func (i *Images) Count() int {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return len(i.index.images)
+}
+
+// publish tells of an image. The image's labels go along, as they did when it was there.
+func (i *Images) publish(action string, img *Image, name string) {
+	attrs := map[string]string{}
+	if img != nil {
+		for k, v := range img.Config.Labels {
+			attrs[k] = v
+		}
+	}
+	attrs["name"] = name
+	id := name
+	if img != nil {
+		id = string(img.ID)
+	}
+	i.Events.Publish("image", action, id, attrs)
+}

@@ -1,0 +1,85 @@
+package image
+
+import (
+	"errors"
+	"time"
+
+	"lighter/api"
+	"lighter/oci"
+)
+
+var errAmbiguousTag = errors.New("refusing to create an ambiguous tag using digest algorithm as name")
+
+// Tag gives an image another name, which is taken away from the image that has it.
+// An empty tag means latest.
+func (i *Images) Tag(name, repo, tag string) error {
+	ref, err := TagReference(repo, tag)
+	if err != nil {
+		return err
+	}
+	img, err := i.Resolve(name)
+	if err != nil {
+		return err
+	}
+	return i.tag(img, ref)
+}
+
+// TagReference makes the name that repo and tag stand for; both may hold the tag.
+func TagReference(repo, tag string) (oci.Reference, error) {
+	ref, err := oci.ParseReference(repo)
+	switch {
+	case err != nil:
+		return ref, api.Errorf(api.Invalid, "%w", err)
+	case ref.Digest != "":
+		return ref, api.Errorf(api.Invalid, "cannot import digest reference")
+	case tag != "":
+		if ref, err = ref.WithTag(tag); err != nil {
+			return ref, api.Errorf(api.Invalid, "%w", err)
+		}
+	}
+	ref = ref.OrLatest()
+	if ref.FamiliarName() == "sha256" {
+		return ref, api.Errorf(api.Invalid, "%w", errAmbiguousTag)
+	}
+	return ref, nil
+}
+
+// tag gives a known image a name and tells of it.
+func (i *Images) tag(img *Image, ref oci.Reference) error {
+	if _, err := i.name(img, ref, time.Now().UTC()); err != nil {
+		return err
+	}
+	i.publish("tag", img, ref.Familiar())
+	return nil
+}
+
+// name gives an image a name, and gives back the image that had it before, nil when none
+// or the same. The time is kept as that of the last tag, unless zero.
+func (i *Images) name(img *Image, ref oci.Reference, at time.Time) (*Image, error) {
+	i.change.Lock()
+	defer i.change.Unlock()
+	i.mu.RLock()
+	known, before := i.index.images[img.ID], i.index.named(ref)
+	i.mu.RUnlock()
+	if known == nil {
+		return nil, api.Errorf(api.NotFound, "No such image: %s", img.ID)
+	}
+	if before != nil && before.ID == img.ID {
+		before = nil
+	} else if err := i.writeName(ref, img.ID); err != nil {
+		return nil, err
+	}
+	if !at.IsZero() {
+		tagged := *known
+		tagged.Tagged = at
+		if err := i.writeImage(&tagged); err != nil {
+			return nil, err
+		}
+		known = &tagged
+	}
+	i.mu.Lock()
+	i.index.name(ref, img.ID)
+	i.index.replace(known)
+	i.mu.Unlock()
+	return before, nil
+}
