@@ -79,7 +79,7 @@ func newImagePrune(a *App) *cobra.Command {
 					return pruneRefused(err, "image")
 				}
 			}
-			return a.pruneImages(ctx, all, filters.values)
+			return pruneImages(ctx, a, all, filters.values)
 		},
 	}
 	f := cmd.Flags()
@@ -89,7 +89,7 @@ func newImagePrune(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) pruneImages(ctx context.Context, all bool, filters api.Filters) error {
+func pruneImages(ctx context.Context, a *App, all bool, filters api.Filters) error {
 	filters.Add("dangling", fmt.Sprint(!all))
 	c, err := a.Client()
 	if err != nil {

@@ -38,7 +38,7 @@ func newImages(a *App) *cobra.Command {
 				o.match = args[0]
 			}
 			o.called = cmd.CalledAs()
-			return a.images(cmd.Context(), o)
+			return listImages(cmd.Context(), a, o)
 		},
 	}
 	f := cmd.Flags()
@@ -59,12 +59,12 @@ func newImageLs(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) images(ctx context.Context, o imagesOptions) error {
+func listImages(ctx context.Context, a *App, o imagesOptions) error {
 	if o.match != "" {
 		o.filters.values.Add("reference", o.match)
 	}
 	if o.tree {
-		return a.imageTree(ctx, o)
+		return imageTree(ctx, a, o)
 	}
 	c, err := a.Client()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // imageTree prints images --tree: an image is a block of its names, the last of which
 // carries what is known of it. Images are of one platform each here, so there are no
 // branches below.
-func (a *App) imageTree(ctx context.Context, o imagesOptions) error {
+func imageTree(ctx context.Context, a *App, o imagesOptions) error {
 	if err := o.checkTree(); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func newImport(a *App) *cobra.Command {
 			if len(args) > 1 {
 				o.Name = args[1]
 			}
-			return a.importImage(cmd.Context(), args[0], o)
+			return importImage(cmd.Context(), a, args[0], o)
 		},
 	}
 	f := cmd.Flags()
@@ -33,7 +33,7 @@ func newImport(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) importImage(ctx context.Context, source string, o client.ImportOptions) error {
+func importImage(ctx context.Context, a *App, source string, o client.ImportOptions) error {
 	o.Source, o.Body = "-", a.In
 	switch {
 	case source == "-":
@@ -62,7 +62,7 @@ func (a *App) importImage(ctx context.Context, source string, o client.ImportOpt
 		return err
 	}
 	defer stream.Close()
-	return a.showProgress(stream)
+	return showProgress(a, stream)
 }
 
 // fileLength gives the length of a regular file, 0 for anything else.

@@ -46,7 +46,7 @@ func newLoad(a *App) *cobra.Command {
 				return err
 			}
 			defer stream.Close()
-			return a.showProgress(stream)
+			return showProgress(a, stream)
 		},
 	}
 	f := cmd.Flags()

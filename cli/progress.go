@@ -16,7 +16,7 @@ import (
 // showProgress prints a stream of a long job: on a terminal each thing under way has a
 // line that is written over, elsewhere what has come to an end is printed. An error in
 // the stream is the job's.
-func (a *App) showProgress(r io.Reader) error {
+func showProgress(a *App, r io.Reader) error {
 	p := progressView{out: a.Out, lines: map[string]int{}}
 	if terminal(a.Out) {
 		p.live = true

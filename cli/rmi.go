@@ -30,7 +30,7 @@ func newRmi(a *App) *cobra.Command {
 				}
 				o.Platforms = append(o.Platforms, *p)
 			}
-			return a.rmi(cmd.Context(), args, o)
+			return removeImages(cmd.Context(), a, args, o)
 		},
 	}
 	f := cmd.Flags()
@@ -47,7 +47,7 @@ func newImageRm(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) rmi(ctx context.Context, names []string, o client.ImageRemoveOptions) error {
+func removeImages(ctx context.Context, a *App, names []string, o client.ImageRemoveOptions) error {
 	c, err := a.Client()
 	if err != nil {
 		return err

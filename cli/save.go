@@ -28,12 +28,12 @@ func newSave(a *App) *cobra.Command {
 				return err
 			}
 			if output != "" {
-				return a.saveTo(cmd.Context(), output, args, p)
+				return saveTo(cmd.Context(), a, output, args, p)
 			}
 			if terminal(a.Out) {
 				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
 			}
-			return a.save(cmd.Context(), a.Out, args, p)
+			return save(cmd.Context(), a, a.Out, args, p)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Write the tar to a file, not to stdout")
@@ -41,7 +41,7 @@ func newSave(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) save(ctx context.Context, w io.Writer, names []string, p *api.Platform) error {
+func save(ctx context.Context, a *App, w io.Writer, names []string, p *api.Platform) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (a *App) save(ctx context.Context, w io.Writer, names []string, p *api.Plat
 type writerOnly struct{ io.Writer }
 
 // saveTo writes a file that is there whole or not at all.
-func (a *App) saveTo(ctx context.Context, path string, names []string, p *api.Platform) (err error) {
+func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Platform) (err error) {
 	if err := checkOutput(path); err != nil {
 		return fmt.Errorf("failed to save image: %w", err)
 	}
@@ -73,7 +73,7 @@ func (a *App) saveTo(ctx context.Context, path string, names []string, p *api.Pl
 			os.Remove(f.Name())
 		}
 	}()
-	if err := a.save(ctx, f, names, p); err != nil {
+	if err := save(ctx, a, f, names, p); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

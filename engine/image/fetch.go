@@ -24,7 +24,7 @@ const (
 
 // Fetch opens the tar at a URL for Import and tells how the download goes. A source
 // without a scheme is of http. The reader must be closed.
-func (i *Images) Fetch(ctx context.Context, source string, tell Tell) (io.ReadCloser, error) {
+func Fetch(ctx context.Context, source string, tell Tell) (io.ReadCloser, error) {
 	if !strings.Contains(source, "://") {
 		source = "http://" + source
 	}

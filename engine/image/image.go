@@ -73,31 +73,20 @@ type Deps struct {
 // Images is all images of the engine. Its methods may be called from anywhere at any time.
 type Images struct {
 	Deps
+	*catalog
 
 	// change is held over every change of what is kept: records, names, removal of
 	// layers. Readers do not take it.
-	change sync.Mutex
-
-	mu     sync.RWMutex // guards index and leases; never held over I/O
-	index  index
-	leases map[oci.Digest]int // chains that something under way relies on
-
-	pruning  sync.Mutex
-	doubtful bool // a record of an image could not be read
+	change  sync.Mutex
+	leases  map[oci.Digest]int // chains that something under way relies on; guarded by change
+	pruning sync.Mutex
 }
 
 // Open reads the records of the data root. A record that cannot be read is logged and
 // left alone; a name whose image is gone is dropped.
 func Open(d Deps) (*Images, error) {
-	i := &Images{Deps: d, index: newIndex(), leases: map[oci.Digest]int{}}
+	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}}
 	return i, i.restore()
-}
-
-// Count gives the number of images.
-func (i *Images) Count() int {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	return len(i.index.images)
 }
 
 // publish tells of an image. The image's labels go along, as they did when it was there.

@@ -44,10 +44,10 @@ func (i *Images) Inspect(name string, p *oci.Platform) (api.Image, error) {
 }
 
 // driver tells where the image's layers are, in the words of overlay2, which scripts read.
-func (i *Images) driver(img *Image) api.DriverData {
+func (c *catalog) driver(img *Image) api.DriverData {
 	d := api.DriverData{Name: "overlay2"}
 	if len(img.Chains) > 0 {
-		d.Data = i.Layers.Data(string(img.TopLayer()))
+		d.Data = c.deps.Layers.Data(string(img.TopLayer()))
 	}
 	return d
 }

@@ -13,8 +13,6 @@ func (i *Images) Hold(chains ...oci.Digest) (release func()) {
 	// The lock of changes: a removal under way has taken its layers away, or has not begun.
 	i.change.Lock()
 	defer i.change.Unlock()
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	for _, c := range chains {
 		i.leases[c]++
 	}
@@ -24,13 +22,11 @@ func (i *Images) Hold(chains ...oci.Digest) (release func()) {
 func (i *Images) release(chains []oci.Digest) {
 	i.change.Lock()
 	defer i.change.Unlock()
-	i.mu.Lock()
 	for _, c := range chains {
 		if i.leases[c]--; i.leases[c] == 0 {
 			delete(i.leases, c)
 		}
 	}
-	i.mu.Unlock()
 	used := i.used()
 	for n := len(chains) - 1; n >= 0; n-- {
 		i.dropStack(chains[n], used)
@@ -87,13 +83,7 @@ func (i *Images) used() map[oci.Digest]bool {
 	for _, u := range i.Users() {
 		note(u.TopLayer)
 	}
-	i.mu.RLock()
-	leased := make([]oci.Digest, 0, len(i.leases))
 	for c := range i.leases {
-		leased = append(leased, c)
-	}
-	i.mu.RUnlock()
-	for _, c := range leased {
 		note(c)
 	}
 	return used

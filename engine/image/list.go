@@ -67,7 +67,7 @@ type filter struct {
 	before, since time.Time
 }
 
-func (i *Images) filter(f api.Filters) (filter, error) {
+func (c *catalog) filter(f api.Filters) (filter, error) {
 	out := filter{Filters: f}
 	err := f.Check("dangling", "label", "before", "since", "reference", "until")
 	if err == nil {
@@ -77,7 +77,7 @@ func (i *Images) filter(f api.Filters) (filter, error) {
 		return out, err
 	}
 	for _, name := range f["before"] {
-		img, err := i.Resolve(name)
+		img, err := c.Resolve(name)
 		if err != nil {
 			return out, err
 		}
@@ -95,7 +95,7 @@ func (i *Images) filter(f api.Filters) (filter, error) {
 		}
 	}
 	for _, name := range f["since"] {
-		img, err := i.Resolve(name)
+		img, err := c.Resolve(name)
 		if err != nil {
 			return out, err
 		}
@@ -119,10 +119,10 @@ func (f filter) passes(img *Image) bool {
 }
 
 // summary tells of an image that passes; ok is false when its names do not.
-func (i *Images) summary(img *Image, f filter, all bool) (s api.ImageSummary, ok bool, err error) {
-	i.mu.RLock()
-	refs, children := i.index.references(img.ID), len(i.index.children[img.ID])
-	i.mu.RUnlock()
+func (c *catalog) summary(img *Image, f filter, all bool) (s api.ImageSummary, ok bool, err error) {
+	c.mu.RLock()
+	refs, children := c.index.references(img.ID), len(c.index.children[img.ID])
+	c.mu.RUnlock()
 	if f.dangling && children > 0 {
 		return s, false, nil
 	}
@@ -150,7 +150,7 @@ func (i *Images) summary(img *Image, f filter, all bool) (s api.ImageSummary, ok
 	case !all && children > 0, len(f.Filters["dangling"]) > 0 && !f.dangling, len(f.Filters["reference"]) > 0:
 		return s, false, nil
 	}
-	if s.Size, err = i.size(img); err != nil {
+	if s.Size, err = c.size(img); err != nil {
 		return s, false, nil // it was removed since
 	}
 	return s, true, nil
@@ -168,10 +168,10 @@ func (f filter) named(ref oci.Reference) (bool, error) {
 }
 
 // size gives the bytes of all layers of an image.
-func (i *Images) size(img *Image) (int64, error) {
+func (c *catalog) size(img *Image) (int64, error) {
 	var sum int64
 	for _, chain := range img.Chains {
-		l, err := i.Layers.Get(string(chain))
+		l, err := c.deps.Layers.Get(string(chain))
 		if err != nil {
 			return 0, err
 		}
@@ -181,7 +181,7 @@ func (i *Images) size(img *Image) (int64, error) {
 }
 
 // sharedSizes gives, for each image, the bytes of the layers that another one has, too.
-func (i *Images) sharedSizes(all []*Image) map[oci.Digest]int64 {
+func (c *catalog) sharedSizes(all []*Image) map[oci.Digest]int64 {
 	uses := map[oci.Digest]int{}
 	for _, img := range all {
 		for _, chain := range img.Chains {
@@ -194,7 +194,7 @@ func (i *Images) sharedSizes(all []*Image) map[oci.Digest]int64 {
 			if uses[chain] < 2 {
 				continue
 			}
-			if l, err := i.Layers.Get(string(chain)); err == nil {
+			if l, err := c.deps.Layers.Get(string(chain)); err == nil {
 				out[img.ID] += l.Size
 			}
 		}

@@ -304,8 +304,8 @@ func (i *Images) setParent(id, parent oci.Digest) error {
 }
 
 // descends reports whether id was made, however far back, from ancestor.
-func (i *Images) descends(id, ancestor oci.Digest) bool {
-	for img := i.byID(id); img != nil; img = i.byID(img.Parent) {
+func (c *catalog) descends(id, ancestor oci.Digest) bool {
+	for img := c.byID(id); img != nil; img = c.byID(img.Parent) {
 		if img.ID == ancestor {
 			return true
 		}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"lighter/api"
@@ -59,9 +60,25 @@ func newImage(raw []byte) (*Image, error) {
 	return img, nil
 }
 
+// catalog is the images and their names, on disk and in memory.
+type catalog struct {
+	deps Deps
+
+	mu       sync.RWMutex // guards index; never held over I/O
+	index    index
+	doubtful bool // a record of an image could not be read
+}
+
+// Count gives the number of images.
+func (c *catalog) Count() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.index.images)
+}
+
 // writeImage makes the record of an image durable.
-func (i *Images) writeImage(img *Image) error {
-	path := i.Root.Path(imagesDir, img.ID.Hex()+".json")
+func (c *catalog) writeImage(img *Image) error {
+	path := c.deps.Root.Path(imagesDir, img.ID.Hex()+".json")
 	err := store.WriteRecord(path, imageRecord{Document: img.Doc.Raw, Parent: img.Parent, Tagged: img.Tagged}, true)
 	if err != nil {
 		return fmt.Errorf("keep image %s: %w", img.ID.Short(), err)
@@ -69,22 +86,24 @@ func (i *Images) writeImage(img *Image) error {
 	return nil
 }
 
-func (i *Images) deleteImage(img *Image) error {
-	return remove(i.Root.Path(imagesDir, img.ID.Hex()+".json"))
+func (c *catalog) deleteImage(img *Image) error {
+	return remove(c.deps.Root.Path(imagesDir, img.ID.Hex()+".json"))
 }
 
-func (i *Images) namePath(full string) string { return i.Root.Path(namesDir, escape(full)+".json") }
+func (c *catalog) namePath(full string) string {
+	return c.deps.Root.Path(namesDir, escape(full)+".json")
+}
 
 // writeName makes a name durable.
-func (i *Images) writeName(ref oci.Reference, id oci.Digest) error {
+func (c *catalog) writeName(ref oci.Reference, id oci.Digest) error {
 	full := ref.String()
-	if err := store.WriteRecord(i.namePath(full), nameRecord{Name: full, Image: id}, true); err != nil {
+	if err := store.WriteRecord(c.namePath(full), nameRecord{Name: full, Image: id}, true); err != nil {
 		return fmt.Errorf("keep the name %s: %w", ref.Familiar(), err)
 	}
 	return nil
 }
 
-func (i *Images) deleteName(ref oci.Reference) error { return remove(i.namePath(ref.String())) }
+func (c *catalog) deleteName(ref oci.Reference) error { return remove(c.namePath(ref.String())) }
 
 // remove removes a record and makes that durable. One that is gone is no error.
 func remove(path string) error {
@@ -123,30 +142,30 @@ func escape(full string) string {
 }
 
 // restore reads all records.
-func (i *Images) restore() error {
+func (c *catalog) restore() error {
 	for _, dir := range []string{imagesDir, namesDir} {
-		if err := os.MkdirAll(i.Root.Path(dir), 0o700); err != nil {
+		if err := os.MkdirAll(c.deps.Root.Path(dir), 0o700); err != nil {
 			return fmt.Errorf("open the images: %w", err)
 		}
 	}
-	err := i.eachRecord(imagesDir, func(path, stem string) error {
-		img, err := i.readImage(path, stem)
+	err := c.eachRecord(imagesDir, func(path, stem string) error {
+		img, err := c.readImage(path, stem)
 		if err == nil {
-			i.index.add(img)
+			c.index.add(img)
 		}
-		i.doubtful = i.doubtful || err != nil
+		c.doubtful = c.doubtful || err != nil
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, img := range i.index.images {
-		if i.index.images[img.Parent] == nil {
-			delete(i.index.children, img.Parent)
+	for _, img := range c.index.images {
+		if c.index.images[img.Parent] == nil {
+			delete(c.index.children, img.Parent)
 			img.Parent = ""
 		}
 	}
-	return i.eachRecord(namesDir, func(path, stem string) error {
+	return c.eachRecord(namesDir, func(path, stem string) error {
 		var rec nameRecord
 		if err := store.ReadRecord(path, &rec); err != nil {
 			return err
@@ -157,18 +176,18 @@ func (i *Images) restore() error {
 			return err
 		case ref.String() != rec.Name || escape(rec.Name) != stem:
 			return fmt.Errorf("%s holds the name %q", path, rec.Name)
-		case i.index.images[rec.Image] == nil:
-			i.Log.Warn("a name leads to an image that is gone: dropped", "name", rec.Name, "image", rec.Image)
+		case c.index.images[rec.Image] == nil:
+			c.deps.Log.Warn("a name leads to an image that is gone: dropped", "name", rec.Name, "image", rec.Image)
 			return remove(path)
 		}
-		i.index.name(ref, rec.Image)
+		c.index.name(ref, rec.Image)
 		return nil
 	})
 }
 
 // eachRecord reads the records of a folder. One that is bad is logged and left alone.
-func (i *Images) eachRecord(dir string, read func(path, stem string) error) error {
-	entries, err := os.ReadDir(i.Root.Path(dir))
+func (c *catalog) eachRecord(dir string, read func(path, stem string) error) error {
+	entries, err := os.ReadDir(c.deps.Root.Path(dir))
 	if err != nil {
 		return fmt.Errorf("open the images: %w", err)
 	}
@@ -177,15 +196,15 @@ func (i *Images) eachRecord(dir string, read func(path, stem string) error) erro
 		if !ok {
 			continue
 		}
-		path := i.Root.Path(dir, e.Name())
+		path := c.deps.Root.Path(dir, e.Name())
 		if err := read(path, stem); err != nil {
-			i.Log.Error("a record is bad and left alone", "file", path, "error", err)
+			c.deps.Log.Error("a record is bad and left alone", "file", path, "error", err)
 		}
 	}
 	return nil
 }
 
-func (i *Images) readImage(path, stem string) (*Image, error) {
+func (c *catalog) readImage(path, stem string) (*Image, error) {
 	var rec imageRecord
 	if err := store.ReadRecord(path, &rec); err != nil {
 		return nil, err
@@ -198,7 +217,7 @@ func (i *Images) readImage(path, stem string) (*Image, error) {
 		return nil, err
 	}
 	for _, chain := range img.Chains {
-		if _, err := i.Layers.Get(string(chain)); err != nil {
+		if _, err := c.deps.Layers.Get(string(chain)); err != nil {
 			return nil, fmt.Errorf("layer of image %s: %w", img.ID.Short(), err)
 		}
 	}
@@ -206,43 +225,19 @@ func (i *Images) readImage(path, stem string) (*Image, error) {
 	return img, nil
 }
 
-// register keeps a new image, whose layers are there and held by the caller. One that
-// is known already is given back as it is.
-func (i *Images) register(raw []byte, parent oci.Digest) (*Image, error) {
-	img, err := newImage(raw)
-	if err != nil {
-		return nil, api.Errorf(api.Invalid, "%w", err)
-	}
-	i.change.Lock()
-	defer i.change.Unlock()
-	if known := i.byID(img.ID); known != nil {
-		return known, nil
-	}
-	if i.byID(parent) != nil {
-		img.Parent = parent
-	}
-	if err := i.writeImage(img); err != nil {
-		return nil, err
-	}
-	i.mu.Lock()
-	i.index.add(img)
-	i.mu.Unlock()
-	return img, nil
-}
-
 // byID gives a known image, or nil.
-func (i *Images) byID(id oci.Digest) *Image {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	return i.index.images[id]
+func (c *catalog) byID(id oci.Digest) *Image {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.index.images[id]
 }
 
 // all gives every image.
-func (i *Images) all() []*Image {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	list := make([]*Image, 0, len(i.index.images))
-	for _, img := range i.index.images {
+func (c *catalog) all() []*Image {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]*Image, 0, len(c.index.images))
+	for _, img := range c.index.images {
 		list = append(list, img)
 	}
 	slices.SortFunc(list, func(a, b *Image) int { return strings.Compare(string(a.ID), string(b.ID)) })
@@ -250,8 +245,8 @@ func (i *Images) all() []*Image {
 }
 
 // references gives an image's names, sorted.
-func (i *Images) references(id oci.Digest) []oci.Reference {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	return i.index.references(id)
+func (c *catalog) references(id oci.Digest) []oci.Reference {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.index.references(id)
 }

@@ -214,10 +214,10 @@ func (r *removal) conflict(img *Image, force, namesGo bool) *inTheWay {
 }
 
 // dangling reports whether an image has neither name nor child.
-func (i *Images) dangling(img *Image) bool {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	return len(i.index.refs[img.ID]) == 0 && len(i.index.children[img.ID]) == 0
+func (c *catalog) dangling(img *Image) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.index.refs[img.ID]) == 0 && len(c.index.children[img.ID]) == 0
 }
 
 // oneName reports whether an image has names of one repository only, at most one of them a tag.

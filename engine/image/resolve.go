@@ -7,31 +7,31 @@ import (
 
 // Resolve finds an image by a whole id, a name (without a tag: latest), or the start of
 // its id, in this order.
-func (i *Images) Resolve(name string) (*Image, error) {
+func (c *catalog) Resolve(name string) (*Image, error) {
 	ref, id, err := oci.ParseAny(name)
 	if err != nil {
 		return nil, api.Errorf(api.Invalid, "%w", err)
 	}
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	if id != "" {
-		if img := i.index.images[id]; img != nil {
+		if img := c.index.images[id]; img != nil {
 			return img, nil
 		}
 		return nil, api.Errorf(api.NotFound, "No such image: %s", id)
 	}
-	if img := i.index.named(ref); img != nil {
+	if img := c.index.named(ref); img != nil {
 		return img, nil
 	}
-	if img, n := i.index.search(name); n == 1 {
+	if img, n := c.index.search(name); n == 1 {
 		return img, nil
 	}
 	return nil, api.Errorf(api.NotFound, "No such image: %s", ref.OrLatest().Familiar())
 }
 
 // ResolveFor is Resolve for an image that must run on a platform; nil asks nothing.
-func (i *Images) ResolveFor(name string, p *oci.Platform) (*Image, error) {
-	img, err := i.Resolve(name)
+func (c *catalog) ResolveFor(name string, p *oci.Platform) (*Image, error) {
+	img, err := c.Resolve(name)
 	if err != nil || p == nil {
 		return img, err
 	}
@@ -47,8 +47,8 @@ func (i *Images) ResolveFor(name string, p *oci.Platform) (*Image, error) {
 }
 
 // Names gives the tags and the pinned names of an image, as people write them, sorted.
-func (i *Images) Names(id oci.Digest) (tags, digests []string) {
-	for _, ref := range i.references(id) {
+func (c *catalog) Names(id oci.Digest) (tags, digests []string) {
+	for _, ref := range c.references(id) {
 		if ref.Digest != "" {
 			digests = append(digests, ref.Familiar())
 		} else {

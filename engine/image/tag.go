@@ -83,3 +83,27 @@ func (i *Images) name(img *Image, ref oci.Reference, at time.Time) (*Image, erro
 	i.mu.Unlock()
 	return before, nil
 }
+
+// register keeps a new image, whose layers are there and held by the caller. One that
+// is known already is given back as it is.
+func (i *Images) register(raw []byte, parent oci.Digest) (*Image, error) {
+	img, err := newImage(raw)
+	if err != nil {
+		return nil, api.Errorf(api.Invalid, "%w", err)
+	}
+	i.change.Lock()
+	defer i.change.Unlock()
+	if known := i.byID(img.ID); known != nil {
+		return known, nil
+	}
+	if i.byID(parent) != nil {
+		img.Parent = parent
+	}
+	if err := i.writeImage(img); err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	i.index.add(img)
+	i.mu.Unlock()
+	return img, nil
+}
