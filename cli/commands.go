@@ -6,6 +6,8 @@ import "github.com/spf13/cobra"
 // listed where the noun is.
 func (a *App) commands() []entry {
 	return []entry{
+		{"run", newRun},
+		{"exec", newExec},
 		{"ps", newPs},
 		{"images", newImages},
 		{"version", newVersion},
@@ -42,6 +44,9 @@ func (a *App) commands() []entry {
 // newContainer is `container`, whose commands mostly stand at the top as well.
 func newContainer(a *App) *cobra.Command {
 	return a.group("container", "Manage containers", []entry{
+		{"attach", newAttach},
+		{"create", newCreate},
+		{"exec", newExec},
 		{"inspect", newContainerInspect},
 		{"kill", newKill},
 		{"logs", newLogs},
@@ -52,6 +57,9 @@ func newContainer(a *App) *cobra.Command {
 		{"rename", newRename},
 		{"restart", newRestart},
 		{"rm", newRm},
+		{"run", newRun},
+		{"start", newStart},
+		{"start", newStart},
 		{"stop", newStop},
 		{"top", newTop},
 		{"unpause", newUnpause},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -94,4 +95,14 @@ func (a *App) proxyEnv(host string, env []string) []string {
 		}
 	}
 	return env
+}
+
+// login gives user and password, empty when there is none that can be read.
+func (c authConfig) login() (user, password string) {
+	b, err := base64.StdEncoding.DecodeString(c.Auth)
+	if err != nil {
+		return "", ""
+	}
+	user, password, _ = strings.Cut(strings.TrimRight(string(b), "\x00"), ":")
+	return user, password
 }

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"lighter/api"
+	"lighter/client"
+)
+
+func newAttach(a *App) *cobra.Command {
+	var noStdin, sigProxy bool
+	var keys string
+	cmd := &cobra.Command{
+		Use:                   "attach [OPTIONS] CONTAINER",
+		Short:                 "Tie stdin, stdout and stderr to a running container",
+		Args:                  exactly(1),
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{aliases: "container attach, attach"},
+		ValidArgsFunction:     a.completeContainers(unpaused),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if keys == "" {
+				keys = a.config().DetachKeys
+			}
+			return a.attach(cmd.Context(), args[0], keys, !noStdin, sigProxy)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&noStdin, "no-stdin", false, "Leave stdin out")
+	f.BoolVar(&sigProxy, "sig-proxy", true, "Pass the signals that we get on to the container")
+	f.StringVar(&keys, "detach-keys", "", "Keys that leave the container (default ctrl-p,ctrl-q)")
+	return cmd
+}
+
+func (a *App) attach(ctx context.Context, name, keys string, stdin, sigProxy bool) error {
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	containers := c.Containers()
+	waiting, waitErr := containers.Wait(context.WithoutCancel(ctx), name, "")
+	info, err := a.attachable(ctx, name)
+	if err != nil {
+		return err
+	}
+	tty := info.Config.Tty
+	if err := a.checkTTY(stdin, tty); err != nil {
+		return err
+	}
+	if sigProxy && !tty {
+		ctx = context.WithoutCancel(ctx) // signals are the container's
+		defer a.forwardSignals(ctx, name)()
+	}
+	s, err := a.attachTo(ctx, name, tty, keys, stdin && info.Config.OpenStdin, true, true)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	// It may have stopped in between, and then nothing would ever end this.
+	if _, err := a.attachable(ctx, name); err != nil {
+		return err
+	}
+	if tty && terminal(a.Out) {
+		// A size that differs makes the program draw its screen anew.
+		if rows, columns := a.terminalSize(); rows != 0 || columns != 0 {
+			containers.Resize(ctx, name, rows+1, columns+1)
+		}
+		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+			return containers.Resize(ctx, name, rows, columns)
+		})()
+	}
+	if err := s.wait(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return attachedExit(waiting, waitErr)
+}
+
+// attachedExit gives the exit code of a container that was attached to.
+func attachedExit(waiting *client.Waiting, err error) error {
+	if err != nil {
+		return err
+	}
+	v, err := waiting.Result()
+	switch {
+	case err != nil:
+		return err
+	case v.Error != nil && v.Error.Message != "":
+		return errors.New(v.Error.Message)
+	case v.StatusCode != 0:
+		return &exitError{code: int(v.StatusCode)}
+	}
+	return nil
+}
+
+// attachable gives a container that can be attached to.
+func (a *App) attachable(ctx context.Context, name string) (api.Container, error) {
+	info, _, err := a.engine.Containers().Inspect(ctx, name, false)
+	switch {
+	case err != nil:
+	case !info.State.Running:
+		err = errors.New("You cannot attach to a stopped container, start it first")
+	case info.State.Paused:
+		err = errors.New("You cannot attach to a paused container, unpause it first")
+	case info.State.Restarting:
+		err = errors.New("You cannot attach to a restarting container, wait until it is running")
+	}
+	return info, err
+}

@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"lighter/api"
+	"lighter/oci"
+)
+
+func newCreate(a *App) *cobra.Command {
+	var o createFlags
+	var c containerFlags
+	cmd := &cobra.Command{
+		Use:                   "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:                 "Create a container, without starting it",
+		Args:                  atLeast(1),
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{aliases: "container create, create"},
+		ValidArgsFunction:     a.completeImages(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.image, c.args = args[0], args[1:]
+			req, err := a.containerRequest(cmd.Flags(), &o, &c, "create")
+			if err != nil {
+				return err
+			}
+			id, err := a.create(cmd.Context(), &o, req)
+			if err == nil {
+				fmt.Fprintln(a.Out, id)
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	o.add(f)
+	c.add(f)
+	c.mounts.warn = a.warn
+	a.completeContainerFlags(cmd)
+	return cmd
+}
+
+// containerRequest makes the flags of run or create into a request. What is wrong
+// with them leads to exit code 125.
+func (a *App) containerRequest(f *pflag.FlagSet, o *createFlags, c *containerFlags, command string) (req api.CreateContainer, err error) {
+	switch o.pull {
+	case "always", "missing", "never", "":
+	default:
+		err = fmt.Errorf("invalid pull option: '%s': must be one of %q, %q or %q", o.pull, "always", "missing", "never")
+	}
+	if err == nil && !o.distrust {
+		err = errors.New("content trust is not known here: run without DOCKER_CONTENT_TRUST and --disable-content-trust=false")
+	}
+	if err == nil {
+		var host string
+		if host, err = a.host(); err == nil {
+			c.env = a.proxyEnv(host, c.env)
+			req, err = c.request(f)
+		}
+	}
+	if err != nil {
+		return req, &exitError{code: 125, text: a.withHelp(err, command), err: err}
+	}
+	return req, nil
+}
+
+// create makes a container, pulling its image when that is wanted and needed, and
+// gives its id.
+func (a *App) create(ctx context.Context, o *createFlags, req api.CreateContainer) (id string, err error) {
+	cid, err := openCIDFile(req.HostConfig.ContainerIDFile)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, cid.close(id)) }()
+	ref, imageID, err := oci.ParseAny(req.Image)
+	if err != nil {
+		return "", err
+	}
+	platform := ""
+	if o.platform != "" {
+		p, err := oci.ParsePlatform(o.platform)
+		if err != nil {
+			return "", fmt.Errorf("error parsing specified platform: %w", err)
+		}
+		platform = strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
+	}
+	if o.apiSocket {
+		if err := a.shareSocket(&req); err != nil {
+			return "", err
+		}
+	}
+	if o.pull == "always" {
+		if err := a.pull(ctx, ref, platform, o.quiet); err != nil {
+			return "", err
+		}
+	}
+	rows, columns := a.terminalSize()
+	req.HostConfig.ConsoleSize = [2]uint{rows, columns}
+	c, err := a.Client()
+	if err != nil {
+		return "", err
+	}
+	created, err := c.Containers().Create(ctx, o.name, platform, req)
+	if api.Is(err, api.NotFound) && imageID == "" && o.pull == "missing" {
+		if !o.quiet {
+			a.warn("Unable to find image '%s' locally", ref.OrLatest().Familiar())
+		}
+		if err := a.pull(ctx, ref, platform, o.quiet); err != nil {
+			return "", err
+		}
+		created, err = c.Containers().Create(ctx, o.name, platform, req)
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, dns := range req.HostConfig.DNS {
+		if addr, err := netip.ParseAddr(dns); err == nil && addr.IsLoopback() {
+			created.Warnings = append(created.Warnings, fmt.Sprintf("Localhost DNS (%s) may fail in containers.", addr))
+			break
+		}
+	}
+	for _, warning := range created.Warnings {
+		a.warn("WARNING: %s", warning)
+	}
+	return created.ID, nil
+}
+
+// shareSocket binds the engine's socket into the container. Logins are not handed on:
+// a container that needs them gets them by a mount of the user's own.
+func (a *App) shareSocket(req *api.CreateContainer) error {
+	host, err := a.host()
+	if err != nil {
+		return err
+	}
+	path, ok := strings.CutPrefix(host, "unix://")
+	if !ok || a.docker() {
+		path = "/var/run/docker.sock"
+	}
+	if len(a.config().Auths) > 0 {
+		return errors.New("resolving credentials failed: logins are not handed on to containers yet; log in there, or bind a config.json")
+	}
+	req.HostConfig.Mounts = append(req.HostConfig.Mounts, api.Mount{
+		Type: "bind", Source: path, Target: "/var/run/docker.sock", BindOptions: &api.BindOptions{},
+	})
+	return nil
+}
+
+// cidFile is the file of --cidfile. It is made before the container is, so that two
+// containers never share one, and goes away again when there is no id to put in.
+type cidFile struct {
+	path string
+	file *os.File
+}
+
+func openCIDFile(path string) (*cidFile, error) {
+	if path == "" {
+		return &cidFile{}, nil
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil, fmt.Errorf("container ID file found, make sure the other container isn't running or delete %s", path)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("failed to create the container ID file: %w", err)
+	}
+	return &cidFile{path, f}, nil
+}
+
+// close writes the id, or removes the file when it is empty.
+func (c *cidFile) close(id string) error {
+	if c.file == nil {
+		return nil
+	}
+	if id == "" {
+		c.file.Close()
+		if err := os.Remove(c.path); err != nil {
+			return fmt.Errorf("failed to remove the CID file '%s': %w", c.path, err)
+		}
+		return nil
+	}
+	_, err := c.file.WriteString(id)
+	if err := errors.Join(err, c.file.Close()); err != nil {
+		return fmt.Errorf("failed to write the container ID to the file: %w", err)
+	}
+	return nil
+}
+
+// completeContainerFlags lets a shell complete the values of some of the flags of run
+// and create.
+func (a *App) completeContainerFlags(cmd *cobra.Command) {
+	if !a.full {
+		return
+	}
+	words := func(list ...string) completer {
+		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+	}
+	for flag, complete := range map[string]completer{
+		"attach":       words("stdin", "stdout", "stderr"),
+		"pull":         words("always", "missing", "never"),
+		"restart":      words("no", "always", "on-failure", "unless-stopped"),
+		"network":      words("bridge", "host", "none", "container:"),
+		"cgroupns":     words("host", "private"),
+		"pid":          words("host", "container:"),
+		"uts":          words("host"),
+		"userns":       words("host"),
+		"ipc":          words("none", "private", "shareable", "host", "container:"),
+		"log-driver":   words("json-file", "none"),
+		"platform":     words("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
+		"security-opt": words("no-new-privileges", "seccomp=", "apparmor=", "label=", "systempaths=unconfined"),
+		"stop-signal":  completeSignals,
+		"link":         a.completeContainers(anyState),
+		"volumes-from": a.completeContainers(anyState),
+	} {
+		cmd.RegisterFlagCompletionFunc(flag, complete)
+	}
+}

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lighter/api"
+	"lighter/client"
+)
+
+// runFlags are the flags of run that create does not have.
+type runFlags struct {
+	detach, sigProxy bool
+	detachKeys       string
+}
+
+func newRun(a *App) *cobra.Command {
+	var o createFlags
+	var c containerFlags
+	var r runFlags
+	cmd := &cobra.Command{
+		Use:                   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:                 "Create a container from an image and run it",
+		Args:                  atLeast(1),
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{aliases: "container run, run"},
+		ValidArgsFunction:     a.completeImages(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.image, c.args = args[0], args[1:]
+			req, err := a.containerRequest(cmd.Flags(), &o, &c, "run")
+			if err != nil {
+				return err
+			}
+			return a.runContainer(cmd.Context(), &o, &c, &r, req)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.BoolVarP(&r.detach, "detach", "d", false, "Leave the container in the background, and print its id")
+	f.BoolVar(&r.sigProxy, "sig-proxy", true, "Pass the signals that we get on to the container")
+	f.StringVar(&r.detachKeys, "detach-keys", "", "Keys that leave the container (default ctrl-p,ctrl-q)")
+	o.add(f)
+	c.add(f)
+	c.mounts.warn = a.warn
+	a.completeContainerFlags(cmd)
+	return cmd
+}
+
+func (a *App) runContainer(ctx context.Context, o *createFlags, c *containerFlags, r *runFlags, req api.CreateContainer) error {
+	config := req.ContainerConfig
+	if r.detach {
+		if len(c.attach) > 0 {
+			return errors.New("conflicting options: cannot specify both --attach and --detach")
+		}
+		config.AttachStdin, config.AttachStdout, config.AttachStderr, config.StdinOnce = false, false, false, false
+	} else if err := a.checkTTY(config.AttachStdin, config.Tty); err != nil {
+		return err
+	}
+	id, err := a.create(ctx, o, req)
+	if err != nil {
+		return a.runError(err)
+	}
+	// From here on signals are the container's, and the wait for it is called off by nothing.
+	ctx = context.WithoutCancel(ctx)
+	if r.sigProxy && !r.detach {
+		defer a.forwardSignals(ctx, id)()
+	}
+	containers := a.engine.Containers()
+	if !config.AttachStdin && !config.AttachStdout && !config.AttachStderr {
+		fmt.Fprintln(a.Out, id)
+		if err := containers.Start(ctx, id, "", ""); err != nil {
+			return a.runError(err)
+		}
+		return nil
+	}
+	keys := r.detachKeys
+	if keys == "" {
+		keys = a.config().DetachKeys
+	}
+	s, err := a.attachTo(ctx, id, config.Tty, keys, config.AttachStdin, config.AttachStdout, config.AttachStderr)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	condition := api.WaitNextExit
+	if c.rm {
+		condition = api.WaitRemoved
+	}
+	waiting, err := containers.Wait(ctx, id, condition)
+	if err != nil {
+		return &exitError{code: 125, text: "error waiting for container: " + err.Error(), err: err}
+	}
+	if err := containers.Start(ctx, id, "", ""); err != nil {
+		s.end()
+		if c.rm {
+			waiting.Result() // until it is removed
+		}
+		return a.runError(err)
+	}
+	if config.Tty && terminal(a.Out) {
+		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+			return containers.Resize(ctx, id, rows, columns)
+		})()
+	}
+	return a.finish(ctx, s, waiting)
+}
+
+// attachTo ties our stdin, stdout and stderr to a container.
+func (a *App) attachTo(ctx context.Context, id string, tty bool, keys string, stdin, stdout, stderr bool) (*session, error) {
+	stream, err := a.engine.Containers().Attach(ctx, id, client.AttachOptions{
+		Stdin: stdin, Stdout: stdout, Stderr: stderr, DetachKeys: keys,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &session{app: a, stream: stream, tty: tty}
+	if stdin {
+		s.in = a.In
+	}
+	if stdout {
+		s.out = a.Out
+	}
+	if stderr {
+		s.err = a.Err
+		if tty {
+			s.err, s.out = a.Out, a.Out // a terminal has one output
+		}
+	}
+	if err := s.begin(keys); err != nil {
+		stream.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// finish waits for the output's end and gives the container's exit code as an error.
+// The user having detached is no error.
+func (a *App) finish(ctx context.Context, s *session, waiting *client.Waiting) error {
+	if s.out == nil && s.err == nil {
+		return a.finishBlind(ctx, s, waiting)
+	}
+	switch err := s.wait(ctx); {
+	case errors.Is(err, errDetached):
+		return nil
+	case err != nil:
+		return err
+	}
+	return exitCode(waiting)
+}
+
+// finishBlind is finish without output: either the container ends, or the user detaches.
+func (a *App) finishBlind(ctx context.Context, s *session, waiting *client.Waiting) error {
+	ended := make(chan error, 1)
+	go func() { ended <- exitCode(waiting) }() // a detached container is not waited for
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case err := <-s.fed:
+			if errors.Is(err, errDetached) {
+				return nil
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// exitCode waits for a container's end; an exit code other than 0 is an error without
+// a text.
+func exitCode(waiting *client.Waiting) error {
+	v, err := waiting.Result()
+	switch {
+	case err != nil:
+		return &exitError{code: 125, text: "error waiting for container: " + err.Error(), err: err}
+	case v.Error != nil && v.Error.Message != "":
+		return &exitError{code: 125, text: "Error waiting for container: " + v.Error.Message}
+	case v.StatusCode != 0:
+		return &exitError{code: int(v.StatusCode)}
+	}
+	return nil
+}
+
+// runError finds the exit code of a container that could not be run: as shells do,
+// 127 for a command that is not there, 126 for one that cannot be executed.
+func (a *App) runError(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	code, text := 125, err.Error()
+	for _, s := range []struct {
+		code int
+		text string
+	}{
+		{127, "executable file not found"}, {127, "no such file or directory"}, {127, "system cannot find the file specified"},
+		{126, "permission denied"}, {126, "is a directory"},
+	} {
+		if strings.Contains(text, s.text) {
+			code = s.code
+			break
+		}
+	}
+	return &exitError{code: code, text: a.withHelp(err, "run"), err: err}
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lighter/api"
+)
+
+// startFlags are the flags of start.
+type startFlags struct {
+	attach, interactive                   bool
+	detachKeys, checkpoint, checkpointDir string
+}
+
+func newStart(a *App) *cobra.Command {
+	var o startFlags
+	cmd := &cobra.Command{
+		Use:                   "start [OPTIONS] CONTAINER [CONTAINER...]",
+		Short:                 "Start containers that do not run",
+		Args:                  atLeast(1),
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{aliases: "container start, start"},
+		ValidArgsFunction:     a.completeContainers(notRunning),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.attach || o.interactive {
+				if len(args) > 1 {
+					return errors.New("you cannot start and attach multiple containers at once")
+				}
+				return a.startAttached(cmd.Context(), args[0], o)
+			}
+			if o.checkpoint != "" && len(args) > 1 {
+				return errors.New("you cannot restore multiple containers at once")
+			}
+			return a.start(cmd.Context(), args, o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.attach, "attach", "a", false, "Attach stdout and stderr, and pass signals on")
+	f.BoolVarP(&o.interactive, "interactive", "i", false, "Attach stdin")
+	f.StringVar(&o.detachKeys, "detach-keys", "", "Keys that leave the container (default ctrl-p,ctrl-q)")
+	f.StringVar(&o.checkpoint, "checkpoint", "", "Go on from this checkpoint")
+	f.StringVar(&o.checkpointDir, "checkpoint-dir", "", "Folder of the checkpoint")
+	return cmd
+}
+
+func (a *App) start(ctx context.Context, names []string, o startFlags) error {
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	if o.checkpoint != "" {
+		return c.Containers().Start(ctx, names[0], o.checkpoint, o.checkpointDir)
+	}
+	var failed []string
+	for _, name := range names {
+		if err := c.Containers().Start(ctx, name, "", ""); err != nil {
+			fmt.Fprintln(a.Err, err)
+			failed = append(failed, name)
+			continue
+		}
+		fmt.Fprintln(a.Out, name)
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+func (a *App) startAttached(ctx context.Context, name string, o startFlags) error {
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	info, _, err := c.Containers().Inspect(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	tty := info.Config.Tty
+	if !tty {
+		ctx = context.WithoutCancel(ctx) // signals are the container's
+		defer a.forwardSignals(ctx, info.ID)()
+	}
+	keys := o.detachKeys
+	if keys == "" {
+		keys = a.config().DetachKeys
+	}
+	s, err := a.attachTo(ctx, info.ID, tty, keys, o.interactive && info.Config.OpenStdin, true, true)
+	if err != nil {
+		return err
+	}
+	defer s.end()
+	condition := api.WaitNextExit
+	if info.HostConfig.AutoRemove {
+		condition = api.WaitRemoved
+	}
+	waiting, err := c.Containers().Wait(ctx, info.ID, condition)
+	if err != nil {
+		return &exitError{code: 125, text: "error waiting for container: " + err.Error(), err: err}
+	}
+	if err := c.Containers().Start(ctx, info.ID, o.checkpoint, o.checkpointDir); err != nil {
+		s.end()
+		if info.HostConfig.AutoRemove {
+			waiting.Result() // until it is removed
+		}
+		return err
+	}
+	if tty && terminal(a.Out) {
+		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+			return c.Containers().Resize(ctx, info.ID, rows, columns)
+		})()
+	}
+	return a.finish(ctx, s, waiting)
+}
