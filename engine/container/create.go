@@ -1,0 +1,248 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"lighter/api"
+)
+
+// Create makes a container. The name is reserved before anything else is made, and
+// the record is written last: what a crash leaves in between is swept by the next start.
+func (cs *Containers) Create(ctx context.Context, name string, req api.CreateContainer, platform *api.Platform) (api.Created, error) {
+	none := api.Created{Warnings: []string{}}
+	if req.ContainerConfig == nil {
+		return none, invalid("config cannot be empty in order to create a container")
+	}
+	d := newDraft(&req, platform)
+	warnings, err := cs.validate(d.config, d.host)
+	if err != nil {
+		return none, err
+	}
+	image := Image{Config: &api.ContainerConfig{}, Platform: api.Platform{OS: "linux", Architecture: cs.Host.Architecture}}
+	if d.config.Image != "" {
+		if image, err = cs.Images.Resolve(d.config.Image, platform); err != nil {
+			return none, err
+		}
+		warnings = append(warnings, cs.foreign(image.Platform, platform)...)
+	}
+	if err := validateNetworks(d.networks); err != nil {
+		return none, err
+	}
+	cs.settle(d.host)
+	if err := merge(d.config, image.Config); err != nil {
+		return none, err
+	}
+	if err := cs.Log.mergeLog(&d.host.LogConfig); err != nil {
+		return none, err
+	}
+	c, err := cs.build(ctx, name, d, image)
+	if err != nil {
+		return none, err
+	}
+	cs.publish(c.now(), "create")
+	if warnings == nil {
+		warnings = []string{}
+	}
+	return api.Created{ID: c.id, Warnings: warnings}, nil
+}
+
+// draft is a container on its way to a record.
+type draft struct {
+	asked    *asked
+	config   *api.ContainerConfig
+	host     *api.HostConfig
+	networks map[string]*api.EndpointSettings
+}
+
+// newDraft keeps what was asked for, and works on copies.
+func newDraft(req *api.CreateContainer, platform *api.Platform) *draft {
+	d := &draft{asked: &asked{Config: req.ContainerConfig, Host: req.HostConfig, Platform: platform}}
+	config := *req.ContainerConfig
+	d.config = &config
+	host := api.HostConfig{}
+	if req.HostConfig != nil {
+		host = *req.HostConfig
+	}
+	d.host = &host
+	if req.NetworkingConfig != nil {
+		d.asked.Networks = req.NetworkingConfig.EndpointsConfig
+		d.networks = maps.Clone(req.NetworkingConfig.EndpointsConfig)
+	}
+	if d.networks == nil {
+		d.networks = map[string]*api.EndpointSettings{}
+	}
+	if host.NetworkMode == "" || host.NetworkMode == "default" {
+		d.host.NetworkMode = "bridge"
+		if e, ok := d.networks["default"]; ok {
+			d.networks["bridge"] = e
+			delete(d.networks, "default")
+		}
+	}
+	if d.host.RestartPolicy.Name == "" {
+		d.host.RestartPolicy.Name = "no"
+	}
+	return d
+}
+
+// foreign warns of an image for another machine that nobody asked for by platform.
+func (cs *Containers) foreign(p api.Platform, asked *api.Platform) []string {
+	if asked != nil || (p.OS == "" || p.OS == "linux") && (p.Architecture == "" || p.Architecture == cs.Host.Architecture) {
+		return nil
+	}
+	host := api.Platform{OS: "linux", Architecture: cs.Host.Architecture, Variant: cs.Host.Variant}
+	return []string{fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested", platformText(p), platformText(host))}
+}
+
+func platformText(p api.Platform) string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// settle fills in the defaults of the host config.
+func (cs *Containers) settle(h *api.HostConfig) {
+	if h.Memory > 0 && h.MemorySwap == 0 {
+		h.MemorySwap = 2 * h.Memory
+	}
+	if h.ShmSize == 0 {
+		h.ShmSize = 64 << 20
+	}
+	if h.IpcMode == "" {
+		h.IpcMode = "private"
+	}
+	if h.CgroupnsMode == "" {
+		h.CgroupnsMode = "host"
+		if cs.Host.CgroupV2 {
+			h.CgroupnsMode = "private"
+		}
+	}
+	if h.OomKillDisable == nil && cs.Host.Kernel.OomKillDisable {
+		h.OomKillDisable = new(bool)
+	}
+	if h.Runtime == "" {
+		h.Runtime = "runc"
+	}
+	for _, mode := range []*string{&h.PidMode, &h.IpcMode, &h.NetworkMode} {
+		if ref, joins := shared(*mode); joins {
+			if c, err := cs.index.find(ref); err == nil {
+				*mode = "container:" + c.id // the name may change
+			}
+		}
+	}
+	if !h.Privileged {
+		if h.MaskedPaths == nil {
+			h.MaskedPaths = slices.Clone(maskedPaths())
+		}
+		if h.ReadonlyPaths == nil {
+			h.ReadonlyPaths = slices.Clone(readonlyPaths)
+		}
+	}
+}
+
+// build makes what a container is on disk, and its place in the index.
+func (cs *Containers) build(ctx context.Context, name string, d *draft, image Image) (_ *container, err error) {
+	id := newID()
+	if name == "" {
+		if name, err = cs.index.invent(id); err != nil {
+			return nil, err
+		}
+	} else if err = cs.index.claim(name, id); err != nil {
+		return nil, err
+	} else if name[0] == '/' {
+		name = name[1:]
+	}
+	defer func() {
+		if err != nil {
+			cs.index.release(name, id)
+		}
+	}()
+	r := &record{
+		Format: recordFormat, ID: id, Name: name, Created: time.Now().UTC(), Image: image.ID, Top: image.Top,
+		Platform: image.Platform, Asked: d.asked, Config: d.config, Host: d.host, Networks: d.networks,
+	}
+	if d.config.Hostname == "" {
+		d.config.Hostname = short(id)
+		if d.host.NetworkMode == "host" {
+			d.config.Hostname = cs.Host.Name
+		}
+	}
+	if _, joins := shared(d.host.NetworkMode); !joins && len(r.Networks) == 0 {
+		r.Networks[d.host.NetworkMode] = &api.EndpointSettings{}
+	}
+	if _, err = parseSecurity(d.host); err != nil {
+		return nil, err
+	}
+	mounts, err := parseMounts(d.host)
+	if err != nil {
+		return nil, err
+	}
+	r.Mounts = mountPoints(mounts)
+	if err = unbuilt(d.config, d.host, d.networks); err != nil {
+		return nil, err
+	}
+	c := newContainer(cs.Dir, r, history{Phase: created.String()}, created)
+	if err = cs.lay(ctx, c); err != nil {
+		return nil, errors.Join(err, cs.clear(c.id))
+	}
+	cs.index.add(c)
+	return c, nil
+}
+
+func newContainer(dir string, r *record, h history, p phase) *container {
+	c := &container{id: r.ID, dir: filepath.Join(dir, r.ID)}
+	c.execs.init()
+	c.snap.Store(&snapshot{record: r, history: h, phase: p, superseded: make(chan struct{})})
+	return c
+}
+
+// lay makes the folder, the writable layer and the working folder in it, then the record.
+func (cs *Containers) lay(ctx context.Context, c *container) error {
+	r := c.now().record
+	if err := os.Mkdir(c.dir, 0o710); err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	if err := cs.Layers.Create(c.id, r.Top, r.Host.AutoRemove); err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	if wd := r.Config.WorkingDir; wd != "" && wd != "/" {
+		if err := cs.makeWorkingDir(c.id, wd); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return api.Errorf(api.Canceled, "create container: %w", err)
+	}
+	return c.saveRecord(r)
+}
+
+func (cs *Containers) makeWorkingDir(id, wd string) error {
+	root, err := cs.Layers.Mount(id)
+	if err != nil {
+		return fmt.Errorf("create container: %w", err)
+	}
+	defer root.Close()
+	err = cs.Rootfs.MkdirAll(root, wd)
+	if errors.Is(err, ErrNotDir) {
+		return api.Errorf(api.Internal, "Cannot mkdir: %s is not a directory", wd)
+	}
+	return err
+}
+
+// clear takes away what a container is on disk. What is already gone is no error.
+func (cs *Containers) clear(id string) error {
+	err := cs.Layers.Remove(id)
+	dir := filepath.Join(cs.Dir, id)
+	if _, missing := os.Lstat(dir); errors.Is(missing, os.ErrNotExist) {
+		return err
+	}
+	return errors.Join(err, cs.Trash(dir))
+}

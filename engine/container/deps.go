@@ -1,0 +1,120 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"lighter/api"
+	"lighter/engine/event"
+	"lighter/task"
+)
+
+// Deps is everything that containers stand on. What needs root comes through the
+// interfaces, so that this package is tested without it.
+type Deps struct {
+	Dir    string                  // <data root>/containers: a folder a container
+	Trash  func(path string) error // takes a folder away at once; its content goes behind the user's back
+	Layers Layers
+	Images Images
+	Events *event.Log
+	Keeper Keeper
+	Rootfs Rootfs
+	Host   Host
+	Log    LogDefaults
+
+	// Step, when not nil, is called after each step of a start with its name: where
+	// a test lets the engine die.
+	Step func(name string)
+}
+
+// Keeper runs the processes; see package keeper.
+type Keeper interface {
+	Launch(ctx context.Context, l task.Launch) (task.Started, error)
+	Exec(ctx context.Context, e task.Exec) (task.Started, error)
+	Attach(ctx context.Context, name task.Name, c task.Client) error
+	Signal(ctx context.Context, name task.Name, sig int) error
+	Resize(ctx context.Context, name task.Name, rows, cols uint16) error
+	Running() []task.Running
+	Freeze(ctx context.Context, id string, frozen bool) error
+	// Destroy kills what is left of a container, frees its cgroup and forgets it.
+	// A container that is unknown is already destroyed.
+	Destroy(ctx context.Context, id string) error
+}
+
+// Layers keeps the writable layers of containers, each in its container's folder.
+type Layers interface {
+	// Create makes a writable layer on an image's top layer (empty for none). A
+	// volatile one may skip syncing: it does not outlive a crash of the machine.
+	Create(id, top string, volatile bool) error
+	// Mount gives the root file system as a detached mount, seen by nobody else.
+	Mount(id string) (*os.File, error)
+	// Remove takes away what Create made; nothing there is no error.
+	Remove(id string) error
+	// Usage is the size of the writable layer, and of all layers, in bytes.
+	Usage(id string) (rw, all int64, err error)
+	// Data is what inspect shows as GraphDriver.
+	Data(id string) api.DriverData
+}
+
+// Images finds images.
+type Images interface {
+	// Resolve finds an image by name, digest or id, as POST /containers/create does:
+	// `No such image: x:latest` of kind NotFound. A platform, when given, must match.
+	Resolve(ref string, platform *api.Platform) (Image, error)
+}
+
+// Image is what a container takes from an image.
+type Image struct {
+	ID       string // sha256:…
+	Top      string // chain id of the top layer, empty for an image without layers
+	Platform api.Platform
+	Config   *api.ContainerConfig // never nil
+}
+
+// ErrTooLarge is Rootfs.ReadFile's answer to a file beyond the bound.
+var ErrTooLarge = errors.New("file too large")
+
+// Rootfs does what must be done beneath a container's root, where every link and
+// every "..", however hostile, stays inside.
+type Rootfs interface {
+	// ReadFile reads a regular file of at most max bytes: os.ErrNotExist when there
+	// is none, ErrTooLarge beyond the bound, another error for anything else that is
+	// not a regular file. It never blocks on what it finds.
+	ReadFile(root *os.File, path string, max int64) ([]byte, error)
+	// MkdirAll makes a folder and its parents, 0755 and root's. A file in the way is
+	// an error that wraps ErrNotDir.
+	MkdirAll(root *os.File, path string) error
+	// Running opens the root of a process in a container, as it sees it.
+	Running(pid int) (*os.File, error)
+	// Devices lists a device, or those below a folder, of the host.
+	Devices(path string) ([]specs.LinuxDevice, error)
+	// Processes lists the processes of a running container, in the engine's PID namespace.
+	Processes(id string) ([]int, error)
+}
+
+// ErrNotDir is wrapped by Rootfs.MkdirAll when something else is in the way.
+var ErrNotDir = errors.New("not a directory")
+
+// Host is what the host is like. It does not change while the engine runs.
+type Host struct {
+	Name         string // hostname
+	CPUs         int
+	Architecture string // as in Platform: amd64
+	Variant      string
+	Capabilities []string // CAP_…, those that the engine holds and so may grant
+	CgroupV2     bool
+	CgroupParent string // below which containers' cgroups are: /lighter
+	Kernel       Features
+	Init         string // path of the init program for --init, empty when there is none
+}
+
+// Features is which limits the kernel can set.
+type Features struct {
+	Memory, Swap, MemoryReservation, Swappiness, OomKillDisable bool
+	CPUShares, CPUCfs, CPURealtime, Cpuset, Pids                bool
+	BlkioWeight, BlkioWeightDevice, BlkioThrottle               bool
+	Cpus, Mems                                                  string // those there are: 0-3
+}

@@ -1,0 +1,294 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"lighter/api"
+	"lighter/task"
+)
+
+// active finds a container in which a process can be started.
+func (cs *Containers) active(ref string) (*container, *snapshot, error) {
+	c, err := cs.find(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := c.now()
+	return c, s, canExec(s)
+}
+
+func canExec(s *snapshot) error {
+	switch s.phase {
+	case running:
+		return nil
+	case paused:
+		return api.Errorf(api.Conflict, "Container %s is paused, unpause the container before exec", s.ID)
+	}
+	return notRunning(s.ID)
+}
+
+// ExecCreate makes an exec of a running container. An unknown user is found here already.
+func (cs *Containers) ExecCreate(_ context.Context, ref string, req api.CreateExec) (string, error) {
+	if len(req.Cmd) == 0 {
+		return "", invalid("no exec command specified")
+	}
+	c, s, err := cs.active(ref)
+	if err != nil {
+		return "", err
+	}
+	if req.User != "" {
+		if _, err := cs.inside(s, req.User, false, nil); err != nil {
+			return "", invalid("%w", err)
+		}
+	}
+	if _, err := parseKeys(req.DetachKeys); err != nil {
+		return "", api.Errorf(api.Internal, "Invalid escape keys (%s) provided", req.DetachKeys)
+	}
+	e := &exec{id: newID(), container: c, asked: req, user: req.User, workdir: req.WorkingDir, started: make(chan struct{})}
+	if e.user == "" {
+		e.user = s.Config.User
+	}
+	if e.workdir == "" {
+		e.workdir = s.Config.WorkingDir
+	}
+	if err := e.save(); err != nil {
+		return "", err
+	}
+	c.execs.add(e)
+	cs.execs.add(e)
+	cs.publish(s, e.action("exec_create"), "execID", e.id)
+	return e.id, nil
+}
+
+// action is what an event of the exec is called: exec_start: sh -c …
+func (e *exec) action(verb string) string {
+	return verb + ": " + e.asked.Cmd[0] + " " + strings.Join(e.asked.Cmd[1:], " ")
+}
+
+// inside makes a process for a running container, with its files as they are now.
+func (cs *Containers) inside(s *snapshot, user string, tty bool, env []string) (*specs.Process, error) {
+	root, err := cs.Rootfs.Running(s.Pid)
+	if err != nil {
+		if !cs.alive(s) {
+			return nil, notRunning(s.ID)
+		}
+		return nil, err
+	}
+	defer root.Close()
+	return cs.process(s, root, user, tty, env...)
+}
+
+func (cs *Containers) alive(s *snapshot) bool {
+	c := cs.index.get(s.ID)
+	return c != nil && c.now().phase.alive()
+}
+
+// findExec finds an exec whose container runs.
+func (cs *Containers) findExec(id string) (*exec, error) {
+	e := cs.execs.get(id)
+	if e == nil {
+		return nil, api.Errorf(api.NotFound, "No such exec instance: %s", id)
+	}
+	s := e.container.now()
+	if s.phase == gone {
+		return nil, api.Errorf(api.NotFound, "No such container: %s", id)
+	}
+	return e, canExec(s)
+}
+
+// CheckExec refuses an exec that cannot be started, before the connection is
+// upgraded, and tells whether it has a terminal.
+func (cs *Containers) CheckExec(id string) (tty bool, err error) {
+	e, err := cs.findExec(id)
+	if err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.asked.Tty, e.startable()
+}
+
+func (e *exec) startable() error {
+	switch e.stage {
+	case execRunning:
+		return api.Errorf(api.Conflict, "exec command %s is already running", e.id)
+	case execEnded:
+		return api.Errorf(api.Conflict, "exec command %s has already run", e.id)
+	}
+	return nil
+}
+
+// ExecStart starts an exec, once. client is nil for one that nobody watches. When
+// ExecStart returns nil the connection is no longer the caller's.
+func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExec, client *task.Client) error {
+	e, err := cs.findExec(id)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	err = e.startable()
+	if err == nil {
+		e.stage = execRunning
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	s := e.container.now()
+	cs.publish(s, e.action("exec_start"), "execID", e.id)
+	x, err := cs.execTask(s, e, req, client)
+	if err == nil {
+		var started task.Started
+		ctx, cancel := undo(ctx)
+		defer cancel()
+		started, err = cs.Keeper.Exec(ctx, x)
+		err = runtimeError(execPrefix, err)
+		e.mu.Lock()
+		e.pid = started.Pid
+		e.mu.Unlock()
+	}
+	if err != nil {
+		err = classify(err)
+		e.fail(codeOfExec(err))
+		close(e.started)
+		return err
+	}
+	close(e.started)
+	if client != nil {
+		client.Conn.Close()
+	}
+	return nil
+}
+
+// codeOfExec is the exit code of an exec that could not be started.
+func codeOfExec(err error) int {
+	var f *failure
+	if errors.As(err, &f) && f.code != 128 {
+		return f.code
+	}
+	return 126
+}
+
+func (e *exec) fail(code int) {
+	e.mu.Lock()
+	e.stage, e.exitCode, e.ended = execEnded, &code, time.Now()
+	e.mu.Unlock()
+	e.container.execs.remove(e.id)
+	complain("save an exec", e.container.id, e.save())
+}
+
+func (cs *Containers) execTask(s *snapshot, e *exec, req api.StartExec, client *task.Client) (task.Exec, error) {
+	p, err := cs.inside(s, e.user, e.asked.Tty, e.asked.Env)
+	if err != nil {
+		return task.Exec{}, err
+	}
+	sec, err := parseSecurity(s.Host)
+	if err != nil {
+		return task.Exec{}, err
+	}
+	caps := cs.Host.Capabilities
+	if !e.asked.Privileged {
+		if caps, err = capabilities(s.Host, cs.Host.Capabilities); err != nil {
+			return task.Exec{}, err
+		}
+	}
+	p.Args, p.Cwd = e.asked.Cmd, e.workdir
+	if p.Cwd == "" {
+		p.Cwd = "/"
+	}
+	p.Capabilities, p.NoNewPrivileges = linuxCaps(caps), sec.noNewPrivileges
+	x := task.Exec{
+		Name: task.Name{Container: s.ID, Exec: e.id}, Process: p,
+		Stdio: task.Stdio{Terminal: e.asked.Tty, Stdin: e.asked.AttachStdin, StdinOnce: true},
+	}
+	size := req.ConsoleSize
+	if size == nil {
+		size = e.asked.ConsoleSize
+	}
+	if size != nil && e.asked.Tty {
+		x.Stdio.Rows, x.Stdio.Columns = uint16(size[0]), uint16(size[1])
+		p.ConsoleSize = &specs.Box{Height: size[0], Width: size[1]}
+	}
+	if client != nil {
+		c := *client
+		c.Stdin = c.Stdin && e.asked.AttachStdin
+		c.Stdout, c.Stderr = e.asked.AttachStdout, e.asked.AttachStderr
+		c.Framed = c.Framed && !e.asked.Tty
+		c.DetachKeys = nil
+		if e.asked.Tty {
+			c.DetachKeys, _ = parseKeys(e.asked.DetachKeys)
+		}
+		x.Clients = []task.Client{c}
+	}
+	return x, nil
+}
+
+// execExited takes the end of an exec.
+func (cs *Containers) execExited(c *container, t task.Exit) {
+	e := cs.execs.get(t.Name.Exec)
+	if e == nil {
+		return // of an engine before this one
+	}
+	if e.isLaunching() {
+		<-e.started
+	}
+	code := t.Code
+	e.mu.Lock()
+	over := e.stage == execEnded
+	if !over {
+		e.stage, e.exitCode, e.pid, e.ended = execEnded, &code, 0, t.At
+	}
+	e.mu.Unlock()
+	if over {
+		return
+	}
+	c.execs.remove(e.id)
+	complain("save an exec", c.id, e.save())
+	cs.publish(c.now(), "exec_die", "execID", e.id, "exitCode", itoa(code))
+}
+
+// endExecs ends those that the container's end took along, in case the keeper tells
+// of them later or not at all.
+func (cs *Containers) endExecs(c *container, at time.Time) {
+	for _, e := range c.execs.all() {
+		e.mu.Lock()
+		wasRunning := e.stage == execRunning
+		if wasRunning {
+			code := 137
+			e.stage, e.exitCode, e.pid, e.ended = execEnded, &code, 0, at
+		}
+		e.mu.Unlock()
+		c.execs.remove(e.id)
+	}
+}
+
+// ExecResize sets the size of an exec's terminal. One that is just being started is waited for.
+func (cs *Containers) ExecResize(ctx context.Context, id string, rows, cols uint32) error {
+	e, err := cs.findExec(id)
+	if err != nil {
+		return err
+	}
+	err = within(ctx, 10*time.Second, func(ctx context.Context) error {
+		select {
+		case <-e.started:
+			return nil
+		case <-ctx.Done():
+			return errors.New("timeout waiting for exec session ready")
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	ran := e.stage == execRunning
+	e.mu.Unlock()
+	if !ran {
+		return invalid("exec process is not started")
+	}
+	return cs.Keeper.Resize(ctx, task.Name{Container: e.container.id, Exec: e.id}, uint16(rows), uint16(cols))
+}

@@ -1,0 +1,81 @@
+package container
+
+import (
+	"context"
+	"strconv"
+
+	"lighter/task"
+)
+
+// Exited takes the end of a process; it is handed to the keeper. When it returns, a
+// client that saw its output end finds the exit code. It waits for no verb: stop
+// holds none, and a start that is still under way is as good as over.
+func (cs *Containers) Exited(ctx context.Context, e task.Exit) {
+	c := cs.index.get(e.Name.Container)
+	if c == nil {
+		return
+	}
+	if e.Name.Exec != "" {
+		cs.execExited(c, e)
+		return
+	}
+	if starting := c.starting.Load(); starting != nil {
+		select {
+		case <-*starting:
+		case <-ctx.Done():
+			return
+		}
+	}
+	c.exited(ctx, cs, e)
+}
+
+func (c *container) exited(ctx context.Context, cs *Containers, e task.Exit) {
+	auto := c.now().Host.AutoRemove && c.keep.Load() == 0
+	began, exits := c.now().StartedAt, c.now().exits
+	// A container about to be removed leaves no history: should the engine die before
+	// the removal, the next one finds it not running, and removes it.
+	s, err := c.change(!auto, func(n *snapshot) error {
+		if n.guessed && n.phase == exited && !e.Unknown {
+			n.guessed, n.ExitCode, n.OOMKilled, n.FinishedAt = false, e.Code, e.OOMKilled, e.At.UTC()
+			return nil
+		}
+		if err := n.move(toExit); err != nil {
+			return err
+		}
+		n.exits++
+		n.guessed = e.Unknown
+		n.Pid, n.ExitCode, n.OOMKilled, n.FinishedAt = 0, e.Code, e.OOMKilled, e.At.UTC()
+		c.shutDoor()
+		return nil
+	}, func(n *snapshot) {
+		cs.endExecs(c, e.At)
+		if e.OOMKilled {
+			cs.publish(n, "oom")
+		}
+		cs.publish(n, "die", "exitCode", strconv.Itoa(e.Code), "execDuration", strconv.Itoa(int(e.At.Sub(began).Seconds())))
+	})
+	if err != nil && s.exits == exits {
+		return // a failed start's, which is noted already
+	}
+	complain("save an exit", c.id, err)
+	cs.work.Go(func() { cs.afterExit(context.WithoutCancel(ctx), c, s, auto) })
+}
+
+// afterExit frees what the container held while it ran, and removes it if it was
+// created for one run alone.
+func (cs *Containers) afterExit(ctx context.Context, c *container, ended *snapshot, auto bool) {
+	if auto {
+		if c.claimRemoval() {
+			defer c.removal.Unlock()
+			c.verb.Lock()
+			defer c.verb.Unlock()
+			complain("remove after the exit", c.id, cs.erase(ctx, c))
+		}
+		return // else somebody removes it already
+	}
+	c.verb.Lock()
+	defer c.verb.Unlock()
+	if n := c.now(); n.exits == ended.exits && !n.phase.alive() { // nobody has started it since
+		complain("clean up after the exit", c.id, cs.teardown(ctx, c.id))
+	}
+}

@@ -1,0 +1,74 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"lighter/api"
+)
+
+// Inspect tells all of a container; with size also how large it is.
+func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Container, error) {
+	c, err := cs.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	s := c.now()
+	path, args := command(s.Config)
+	if args == nil {
+		args = []string{}
+	}
+	out := &api.Container{
+		ID: s.ID, Created: s.Created.Format(time.RFC3339Nano), Path: path, Args: args, State: s.wireState(),
+		Image: s.Image, Name: "/" + s.Name, RestartCount: s.Restarts, Platform: platformOS(s.Platform),
+		ExecIDs: c.execs.list(), HostConfig: s.Host, GraphDriver: cs.Layers.Data(s.ID), Mounts: s.Mounts, Config: s.Config,
+		NetworkSettings: &api.NetworkSettings{Ports: map[string][]api.PortBinding{}, Networks: s.Networks},
+	}
+	out.Driver = out.GraphDriver.Name
+	if out.Mounts == nil {
+		out.Mounts = []api.MountPoint{}
+	}
+	if !s.StartedAt.IsZero() {
+		cs.etcPaths(out, c, s)
+	}
+	if size {
+		rw, all, err := cs.Layers.Usage(s.ID)
+		if err != nil {
+			return nil, fmt.Errorf("size of container %s: %w", short(s.ID), err)
+		}
+		out.SizeRw, out.SizeRootFs = &rw, &all
+	}
+	return out, nil
+}
+
+func platformOS(p api.Platform) string {
+	if p.OS == "" {
+		return "linux"
+	}
+	return p.OS
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+func (s *snapshot) wireState() *api.State {
+	return &api.State{
+		Status: s.phase.String(), Running: s.phase.alive(), Paused: s.phase == paused, Dead: s.phase == dead,
+		OOMKilled: s.OOMKilled, Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
+		StartedAt: stamp(s.StartedAt), FinishedAt: stamp(s.FinishedAt),
+	}
+}
+
+// etcPaths tells where the files are that every start writes.
+func (cs *Containers) etcPaths(out *api.Container, c *container, s *snapshot) {
+	from := c
+	if ref, joins := shared(s.Host.NetworkMode); joins {
+		if other, err := cs.index.find(ref); err == nil {
+			from = other
+		}
+	}
+	out.ResolvConfPath, out.HostnamePath, out.HostsPath = from.path(resolvFile), from.path(hostnameFile), from.path(hostsFile)
+	if s.Host.LogConfig.Type == "json-file" {
+		out.LogPath = c.logPath()
+	}
+}

@@ -1,0 +1,294 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lighter/api"
+)
+
+// ListOptions is which containers are wanted.
+type ListOptions struct {
+	All     bool // those that do not run, too
+	Size    bool // with their sizes, which takes a walk
+	Limit   int  // so many of the newest; 0 for no limit
+	Filters api.Filters
+}
+
+var listFilters = []string{"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume"}
+
+// List tells of containers, the newest first. It waits for no verb.
+func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSummary, error) {
+	f, err := cs.listFilter(&o)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	images := map[string]string{} // of names that were looked up already
+	list := []api.ContainerSummary{}
+	for _, s := range cs.index.all() {
+		if f.before != "" {
+			if s.ID == f.before {
+				f.before = ""
+			}
+			continue
+		}
+		if s.ID == f.since || o.Limit > 0 && len(list) == o.Limit {
+			break
+		}
+		if !s.phase.alive() && !o.All && o.Limit <= 0 || !f.passes(s) {
+			continue
+		}
+		sum := cs.summary(s, now, images)
+		if o.Size {
+			if sum.SizeRw, sum.SizeRootFs, err = cs.Layers.Usage(s.ID); err != nil {
+				return nil, fmt.Errorf("size of container %s: %w", short(s.ID), err)
+			}
+		}
+		list = append(list, sum)
+	}
+	return list, nil
+}
+
+// Count is how many containers there are, run and are paused; those that are paused
+// are among neither of the others.
+func (cs *Containers) Count() (all, runs, pauses int) {
+	for _, s := range cs.index.all() {
+		all++
+		switch s.phase {
+		case running:
+			runs++
+		case paused:
+			pauses++
+		}
+	}
+	return all, runs, pauses
+}
+
+// summary makes an entry of the list.
+func (cs *Containers) summary(s *snapshot, now time.Time, images map[string]string) api.ContainerSummary {
+	return api.ContainerSummary{
+		ID: s.ID, Names: []string{"/" + s.Name}, Image: cs.shownImage(s, images), ImageID: s.Image,
+		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s), Labels: labels(s.Config),
+		State: s.phase.String(), Status: s.status(now),
+		HostConfig:      api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations},
+		NetworkSettings: &api.SummaryNetworks{Networks: s.Networks}, Mounts: s.Mounts,
+	}
+}
+
+// shownImage is the name that the container was created by, unless another image has it by now.
+func (cs *Containers) shownImage(s *snapshot, images map[string]string) string {
+	name := s.Config.Image
+	if name == s.Image {
+		return name
+	}
+	id, known := images[name]
+	if !known {
+		if image, err := cs.Images.Resolve(name, nil); err == nil {
+			id = image.ID
+		}
+		images[name] = id
+	}
+	if id != s.Image {
+		return s.Image
+	}
+	return name
+}
+
+// commandText is the command as one line; words with blanks are quoted.
+func commandText(c *api.ContainerConfig) string {
+	path, args := command(c)
+	if len(args) == 0 {
+		return path
+	}
+	words := make([]string, len(args))
+	for i, a := range args {
+		if strings.Contains(a, " ") {
+			a = "'" + a + "'"
+		}
+		words[i] = a
+	}
+	return path + " " + strings.Join(words, " ")
+}
+
+func labels(c *api.ContainerConfig) map[string]string {
+	if c.Labels == nil {
+		return map[string]string{}
+	}
+	return c.Labels
+}
+
+// ports are those exposed: none leads to the host until there are networks.
+func ports(s *snapshot) []api.Port {
+	list := []api.Port{}
+	if !s.phase.alive() {
+		return list
+	}
+	for p := range s.Config.ExposedPorts {
+		number, proto, _ := strings.Cut(p, "/")
+		if proto == "" {
+			proto = "tcp"
+		}
+		first, last, _ := strings.Cut(number, "-")
+		if last == "" {
+			last = first
+		}
+		a, err := strconv.ParseUint(first, 10, 16)
+		z, err2 := strconv.ParseUint(last, 10, 16)
+		for n := a; err == nil && err2 == nil && n <= z; n++ {
+			list = append(list, api.Port{PrivatePort: uint16(n), Type: proto})
+		}
+	}
+	slices.SortFunc(list, func(a, b api.Port) int { return int(a.PrivatePort) - int(b.PrivatePort) })
+	return list
+}
+
+// filter is the filters of a list, read once.
+type filter struct {
+	api.Filters
+	names         []*regexp.Regexp
+	before, since string // ids
+	exited        []int
+	images        map[string]bool // nil for any
+	ports         map[string]bool // nil for any
+	published     map[string]bool
+}
+
+func (cs *Containers) listFilter(o *ListOptions) (*filter, error) {
+	f := &filter{Filters: o.Filters}
+	if err := f.Check(listFilters...); err != nil {
+		return nil, err
+	}
+	for _, v := range f.Filters["exited"] {
+		code, err := strconv.Atoi(v)
+		if err != nil {
+			return nil, invalid("invalid filter 'exited=%s': %w", v, err)
+		}
+		f.exited = append(f.exited, code)
+	}
+	states := []string{"created", "running", "paused", "restarting", "removing", "exited", "dead"}
+	for _, v := range f.Filters["status"] {
+		if !slices.Contains(states, v) {
+			return nil, invalid("invalid filter 'status=%s': invalid value for state (%s): must be one of %s", v, v, strings.Join(states, ", "))
+		}
+		o.All = true
+	}
+	healths := []string{"none", "starting", "healthy", "unhealthy"}
+	for _, v := range f.Filters["health"] {
+		if !slices.Contains(healths, v) {
+			return nil, invalid("invalid filter 'health=%s': invalid value for health (%s): must be one of %s", v, v, strings.Join(healths, ", "))
+		}
+	}
+	if _, err := f.Bool("is-task", false); err != nil {
+		return nil, err
+	}
+	for _, v := range f.Filters["name"] {
+		re, err := regexp.Compile(v)
+		if err != nil {
+			re = regexp.MustCompile(regexp.QuoteMeta(v))
+		}
+		f.names = append(f.names, re)
+	}
+	for key, to := range map[string]*string{"before": &f.before, "since": &f.since} {
+		for _, v := range f.Filters[key] {
+			c, err := cs.index.find(v)
+			if err != nil {
+				return nil, err
+			}
+			*to = c.id
+		}
+	}
+	if len(f.Filters["ancestor"]) > 0 {
+		f.images = map[string]bool{}
+		for _, v := range f.Filters["ancestor"] {
+			if image, err := cs.Images.Resolve(v, nil); err == nil {
+				f.images[image.ID] = true
+			}
+		}
+	}
+	var err error
+	if f.ports, err = portSet("expose", f.Filters["expose"]); err != nil {
+		return nil, err
+	}
+	f.published, err = portSet("publish", f.Filters["publish"])
+	return f, err
+}
+
+// portSet reads 80, 80/tcp and 80-90/udp.
+func portSet(key string, values []string) (map[string]bool, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	set := map[string]bool{}
+	for _, v := range values {
+		if strings.Contains(v, ":") {
+			return nil, fmt.Errorf("filter for '%s' should not contain ':': %s", key, v)
+		}
+		number, proto, _ := strings.Cut(v, "/")
+		if proto == "" {
+			proto = "tcp"
+		}
+		first, last, isRange := strings.Cut(number, "-")
+		if !isRange {
+			last = first
+		}
+		a, err := strconv.ParseUint(first, 10, 16)
+		z, err2 := strconv.ParseUint(last, 10, 16)
+		if err != nil || err2 != nil || z < a {
+			return nil, fmt.Errorf("error while looking up for %s %s: invalid port", key, v)
+		}
+		for n := a; n <= z; n++ {
+			set[fmt.Sprintf("%d/%s", n, proto)] = true
+		}
+	}
+	return set, nil
+}
+
+func (f *filter) passes(s *snapshot) bool {
+	set := func(key string) bool { return len(f.Filters[key]) > 0 }
+	switch {
+	case set("id") && !slices.ContainsFunc(f.Filters["id"], func(id string) bool { return strings.HasPrefix(s.ID, id) }):
+	case set("name") && !slices.ContainsFunc(f.names, func(re *regexp.Regexp) bool { return re.MatchString(s.Name) || re.MatchString("/"+s.Name) }):
+	case set("is-task") && !f.noTask():
+	case !f.Labels("label", s.Config.Labels):
+	case set("exited") && (s.phase.alive() || s.StartedAt.IsZero() || !slices.Contains(f.exited, s.ExitCode)):
+	case set("status") && !slices.Contains(f.Filters["status"], s.phase.String()):
+	case set("health") && !slices.Contains(f.Filters["health"], "none"):
+	case set("volume") && !slices.ContainsFunc(s.Mounts, f.mounted):
+	case f.images != nil && !f.images[s.Image]:
+	case set("network") && !f.connected(s):
+	case f.ports != nil && !slices.ContainsFunc(ports(s), func(p api.Port) bool { return f.ports[fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)] }):
+	case f.published != nil: // nothing is published yet
+	default:
+		return true
+	}
+	return false
+}
+
+// noTask reports whether the filter asks for containers that no swarm manages: all here.
+func (f *filter) noTask() bool {
+	task, _ := f.Bool("is-task", false)
+	return !task
+}
+
+func (f *filter) mounted(m api.MountPoint) bool {
+	return slices.ContainsFunc(f.Filters["volume"], func(v string) bool {
+		return m.Destination == v || m.Name == v || m.Name == "" && m.Source == v
+	})
+}
+
+func (f *filter) connected(s *snapshot) bool {
+	return slices.ContainsFunc(f.Filters["network"], func(v string) bool {
+		for name, e := range s.Networks {
+			if name == v || e.NetworkID != "" && strings.HasPrefix(e.NetworkID, v) {
+				return true
+			}
+		}
+		return false
+	})
+}

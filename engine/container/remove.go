@@ -1,0 +1,89 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"lighter/api"
+)
+
+// RemoveOptions is how a container is removed.
+type RemoveOptions struct {
+	Force   bool // kill it first if it runs
+	Volumes bool // its anonymous volumes, too
+	Link    bool // only a link of it
+}
+
+// Remove removes a container.
+func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) error {
+	c, err := cs.find(ref)
+	if err != nil {
+		return err
+	}
+	if !c.claimRemoval() {
+		return api.Errorf(api.Conflict, "removal of container %s is already in progress", ref)
+	}
+	defer c.removal.Unlock()
+	if o.Link {
+		return api.Errorf(api.Internal, "Conflict, cannot remove the default link name of the container")
+	}
+	if err := cs.remove(ctx, c, o.Force); err != nil {
+		return api.Errorf(api.KindOf(err), "cannot remove container %q: %w", ref, err)
+	}
+	return nil
+}
+
+// claimRemoval makes the caller the one who removes the container, until it unlocks removal.
+func (c *container) claimRemoval() bool {
+	if !c.removal.TryLock() {
+		return false
+	}
+	if c.now().phase == gone {
+		c.removal.Unlock()
+		return false
+	}
+	return true
+}
+
+func (cs *Containers) remove(ctx context.Context, c *container, force bool) error {
+	s := c.now()
+	if s.phase.alive() && !force {
+		return refused(s, toRemove)
+	}
+	if s.phase.alive() {
+		if err := cs.kill(ctx, c); err != nil && c.now().phase.alive() {
+			return fmt.Errorf("could not kill container: %w", err)
+		}
+	}
+	c.verb.Lock()
+	defer c.verb.Unlock()
+	if s := c.now(); s.phase.alive() { // started again in between
+		return refused(s, toRemove)
+	}
+	return cs.erase(ctx, c)
+}
+
+// erase takes away all of a container that does not run. The verb lock is held. The
+// folder with the record goes last, in one step: a crash before leaves a container
+// that can be removed again, a crash after leaves nothing.
+func (cs *Containers) erase(ctx context.Context, c *container) error {
+	if _, err := c.change(false, func(n *snapshot) error { return n.move(toRemove) }); err != nil {
+		return err
+	}
+	c.dropPending()
+	err := cs.teardown(ctx, c.id)
+	if err == nil {
+		err = cs.clear(c.id)
+	}
+	if err != nil {
+		_, failed := c.change(false, func(n *snapshot) error {
+			n.Error = err.Error()
+			return n.move(toFail)
+		})
+		return errors.Join(err, failed)
+	}
+	cs.index.remove(c)
+	_, err = c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { cs.publish(n, "destroy") })
+	return err
+}

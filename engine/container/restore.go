@@ -1,0 +1,108 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"lighter/task"
+)
+
+// lost is the exit code of a container of whose end nobody knows.
+const lost = 255
+
+// limbo is how long the keeper may take to tell of an exit that happened while no
+// engine was there. Only after a restart of the machine nobody tells of it.
+const limbo = 2 * time.Second
+
+// restore takes over what an earlier engine left: records from the data root, what
+// runs from the keeper. What was half-made is swept; a record that cannot be read is
+// told, and everything of that container left alone.
+func (cs *Containers) restore(ctx context.Context) error {
+	entries, err := os.ReadDir(cs.Dir)
+	if err != nil {
+		return fmt.Errorf("restore containers: %w", err)
+	}
+	alive := map[task.Name]task.Running{}
+	for _, r := range cs.Keeper.Running() {
+		alive[r.Name] = r
+	}
+	for _, e := range entries {
+		id := e.Name()
+		if !e.IsDir() || !validID(id) {
+			continue
+		}
+		if err := cs.restoreOne(ctx, id, alive); err != nil {
+			cs.corrupt.Store(id, err)
+			slog.Error("a container's record cannot be read; the container is left alone", "container", id, "err", err)
+		}
+	}
+	for name := range alive {
+		_, damaged := cs.corrupt.Load(name.Container)
+		if name.Exec == "" && cs.index.get(name.Container) == nil && !damaged {
+			// Its folder is gone: a removal that stopped half-way.
+			complain("sweep a container without record", name.Container, cs.teardown(ctx, name.Container))
+		}
+	}
+	return nil
+}
+
+func validID(id string) bool { return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == "" }
+
+func (cs *Containers) restoreOne(ctx context.Context, id string, alive map[task.Name]task.Running) error {
+	rec, h, err := load(filepath.Join(cs.Dir, id))
+	if errors.Is(err, os.ErrNotExist) {
+		// Never created whole, so nobody was told of it.
+		complain("sweep a half-made container", id, errors.Join(cs.teardown(ctx, id), cs.clear(id)))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	was := phase(slices.Index(phases[:], h.Phase))
+	if int(was) >= len(phases) {
+		return fmt.Errorf("%s tells of an unknown state %q", filepath.Join(cs.Dir, id, historyFile), h.Phase)
+	}
+	if holder, ok := cs.index.reserve(rec.Name, id); !ok {
+		return fmt.Errorf("its name %q is that of container %s", rec.Name, short(holder))
+	}
+	c := newContainer(cs.Dir, rec, h, was)
+	s := *c.now()
+	r, runs := alive[task.Name{Container: id}]
+	c.launched = runs
+	switch {
+	case runs && was.alive():
+		s.Pid = r.Pid
+	case runs: // the engine died before it could note the start
+		s.phase, s.Pid = running, r.Pid
+		s.StartedAt, s.ExitCode, s.Error, s.OOMKilled = r.At.UTC(), 0, "", false
+	case was.alive():
+		s.Pid = 0
+	case was == removing || was == gone:
+		s.phase = exited
+	}
+	s.Phase = s.phase.String()
+	c.snap.Store(&s)
+	cs.index.add(c)
+	cs.restoreExecs(c, alive)
+	if s.phase.alive() && !runs {
+		cs.work.Go(func() { cs.giveUp(ctx, c) })
+	}
+	return nil
+}
+
+// giveUp waits for the keeper to tell how a container ended, and then says that
+// nobody knows.
+func (cs *Containers) giveUp(ctx context.Context, c *container) {
+	first := c.now()
+	if within(ctx, limbo, func(ctx context.Context) error { return c.ended(ctx, first) }) == nil || ctx.Err() != nil {
+		return
+	}
+	c.exited(ctx, cs, task.Exit{Name: first.process(), Code: lost, Unknown: true, At: time.Now()})
+}

@@ -1,0 +1,309 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"lighter/api"
+	"lighter/task"
+)
+
+// start is one start of a container: what its steps hand to one another.
+type start struct {
+	cs   *Containers
+	c    *container
+	snap *snapshot // as it was before
+
+	rootfs     *os.File
+	namespaces []specs.LinuxNamespace
+	ownNet     bool
+	files      []file
+	spec       *specs.Spec
+	log        task.Log
+	clients    []task.Client
+	started    task.Started
+}
+
+// steps is a start from the first thing made to the last. A failure at any of them
+// leaves what the one teardown takes away.
+var steps = []struct {
+	name string
+	do   func(*start, context.Context) error
+}{
+	{"rootfs", (*start).mountRoot},
+	{"netns", (*start).joinNamespaces},
+	{"hosts files", (*start).writeFiles},
+	{"spec", (*start).writeSpec},
+	{"launch", (*start).launch},
+	{"attach", (*start).letIn},
+	{"release", (*start).release},
+	{"save", (*start).save},
+}
+
+// Start starts a container that does not run.
+func (cs *Containers) Start(ctx context.Context, ref string) error {
+	c, err := cs.find(ref)
+	if err != nil {
+		return err
+	}
+	c.verb.Lock()
+	defer c.verb.Unlock()
+	return cs.start(ctx, c)
+}
+
+// start runs the steps. The verb lock is held.
+func (cs *Containers) start(ctx context.Context, c *container) error {
+	snap := c.now()
+	if next[snap.phase][toStart] == never {
+		return refused(snap, toStart)
+	}
+	// An exit that comes before the start is told waits for this.
+	done := make(chan struct{})
+	c.starting.Store(&done)
+	defer func() {
+		c.starting.Store(nil)
+		close(done)
+	}()
+	s := &start{cs: cs, c: c, snap: snap}
+	err := s.run(ctx)
+	s.close()
+	if err != nil {
+		return s.failed(ctx, err)
+	}
+	cs.publish(c.now(), "start")
+	return nil
+}
+
+func (s *start) run(ctx context.Context) error {
+	// What the last run left, should its clean-up not have come yet.
+	if err := s.cs.teardown(ctx, s.c.id); err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if err := step.do(s, ctx); err != nil {
+			return err
+		}
+		if s.cs.Step != nil {
+			s.cs.Step(step.name)
+		}
+	}
+	return nil
+}
+
+// close lets go what the engine needs no longer once the start is over, either way.
+func (s *start) close() {
+	if s.rootfs != nil {
+		s.rootfs.Close()
+	}
+	closeClients(s.clients)
+}
+
+func closeClients(clients []task.Client) {
+	for _, c := range clients {
+		c.Conn.Close()
+	}
+}
+
+// teardown takes away all that a start makes beyond the container's folder: processes,
+// cgroup, what the keeper knows. It may come at any time and any number of times:
+// after a failure, before a start, on removal, in the sweep.
+func (cs *Containers) teardown(ctx context.Context, id string) error {
+	ctx, cancel := undo(ctx)
+	defer cancel()
+	if err := cs.Keeper.Destroy(ctx, id); err != nil {
+		return fmt.Errorf("take down container %s: %w", short(id), err)
+	}
+	return nil
+}
+
+// failed undoes a start that did not come to be, and notes why.
+func (s *start) failed(ctx context.Context, err error) error {
+	err = classify(err)
+	if tear := s.cs.teardown(ctx, s.c.id); tear != nil {
+		complain("undo of a failed start", s.c.id, tear)
+	}
+	s.c.dropPending()
+	_, saveErr := s.c.change(true, func(n *snapshot) error {
+		n.ExitCode, n.Error, n.Pid = codeOf(err), err.Error(), 0
+		if n.phase.alive() {
+			n.phase = exited
+		}
+		return nil
+	})
+	complain("save a failed start", s.c.id, saveErr)
+	if s.snap.Host.AutoRemove {
+		complain("remove after a failed start", s.c.id, s.cs.erase(ctx, s.c))
+	}
+	return err
+}
+
+func (s *start) mountRoot(context.Context) (err error) {
+	if s.rootfs, err = s.cs.Layers.Mount(s.c.id); err != nil {
+		return fmt.Errorf("mount the root file system: %w", err)
+	}
+	wd := s.snap.Config.WorkingDir
+	if wd == "" || wd == "/" {
+		return nil
+	}
+	if err := s.cs.Rootfs.MkdirAll(s.rootfs, wd); errors.Is(err, ErrNotDir) {
+		return api.Errorf(api.Internal, "Cannot mkdir: %s is not a directory", wd)
+	} else if err != nil {
+		return fmt.Errorf("make the working directory: %w", err)
+	}
+	return nil
+}
+
+// joinNamespaces decides each namespace: one of its own, the host's, or another container's.
+func (s *start) joinNamespaces(context.Context) error {
+	h := s.snap.Host
+	own := func(t specs.LinuxNamespaceType) {
+		s.namespaces = append(s.namespaces, specs.LinuxNamespace{Type: t})
+	}
+	own(specs.MountNamespace)
+	switch ref, joins := shared(h.NetworkMode); {
+	case joins:
+		other, err := s.cs.networked(s.c, ref)
+		if err != nil {
+			return err
+		}
+		s.join(specs.NetworkNamespace, "net", other)
+	case h.NetworkMode != "host":
+		s.ownNet = true
+		own(specs.NetworkNamespace)
+	}
+	if h.UTSMode != "host" {
+		own(specs.UTSNamespace)
+	}
+	switch ref, joins := shared(h.PidMode); {
+	case joins:
+		other, err := s.cs.find(ref)
+		if err != nil {
+			return fmt.Errorf("failed to join PID namespace: %w", err)
+		}
+		if !other.now().phase.alive() {
+			return fmt.Errorf("failed to join PID namespace: %w", notRunning(ref))
+		}
+		s.join(specs.PIDNamespace, "pid", other.now())
+	case h.PidMode != "host":
+		own(specs.PIDNamespace)
+	}
+	if h.IpcMode != "host" {
+		own(specs.IPCNamespace)
+	}
+	if h.CgroupnsMode == "private" {
+		own(specs.CgroupNamespace)
+	}
+	return nil
+}
+
+func (s *start) join(t specs.LinuxNamespaceType, name string, other *snapshot) {
+	s.namespaces = append(s.namespaces, specs.LinuxNamespace{Type: t, Path: fmt.Sprintf("/proc/%d/ns/%s", other.Pid, name)})
+}
+
+// networked finds the container whose network another joins.
+func (cs *Containers) networked(c *container, ref string) (*snapshot, error) {
+	other, err := cs.find(ref)
+	if err != nil {
+		return nil, api.Errorf(api.Internal, "joining network namespace of container: %w", err)
+	}
+	o := other.now()
+	switch {
+	case other == c:
+		return nil, api.Errorf(api.Internal, "cannot join own network namespace")
+	case !o.phase.alive():
+		return nil, api.Errorf(api.Conflict, "cannot join network namespace of a non running container: container %s is %s", o.Name, o.phase)
+	}
+	return o, nil
+}
+
+// writeFiles makes hosts, hostname and resolv.conf, or takes those of the container
+// whose network is joined, and with them its hostname.
+func (s *start) writeFiles(context.Context) error {
+	if ref, joins := shared(s.snap.Host.NetworkMode); joins {
+		other, err := s.cs.find(ref)
+		if err != nil {
+			return err
+		}
+		s.files = etcFiles(other)
+		own := *s.snap
+		r, config := *own.record, *own.Config
+		config.Hostname, config.Domainname = other.now().Config.Hostname, other.now().Config.Domainname
+		r.Config, own.record = &config, &r
+		s.snap = &own
+		return nil
+	}
+	s.files = etcFiles(s.c)
+	return s.c.writeEtc(s.snap)
+}
+
+func (s *start) writeSpec(context.Context) (err error) {
+	if s.spec, err = s.makeSpec(); err != nil {
+		return err
+	}
+	s.log, err = s.cs.Log.log(s.c, s.snap)
+	return err
+}
+
+// launch hands everything to the keeper. When it returns, the program runs.
+func (s *start) launch(ctx context.Context) error {
+	config := s.snap.Config
+	s.clients = s.c.takePending()
+	ctx, cancel := undo(ctx) // a client that leaves does not undo a start half-way
+	defer cancel()
+	var err error
+	s.started, err = s.cs.Keeper.Launch(ctx, task.Launch{
+		Name: task.Name{Container: s.c.id}, Spec: s.spec, Rootfs: s.rootfs, Log: s.log, Clients: s.clients,
+		Stdio: task.Stdio{
+			Terminal: config.Tty, Stdin: config.OpenStdin, StdinOnce: config.StdinOnce,
+			Rows: uint16(s.snap.Host.ConsoleSize[0]), Columns: uint16(s.snap.Host.ConsoleSize[1]),
+		},
+	})
+	return runtimeError(runPrefix, err)
+}
+
+// letIn attaches those who came while the launch was under way.
+func (s *start) letIn(ctx context.Context) error {
+	for _, client := range s.c.openDoor() {
+		s.clients = append(s.clients, client)
+		complain("attach", s.c.id, s.cs.Keeper.Attach(ctx, task.Name{Container: s.c.id}, client))
+	}
+	return nil
+}
+
+// release lets go of the mount, which the keeper's child has now made its own.
+func (s *start) release(context.Context) error {
+	err := s.rootfs.Close()
+	s.rootfs = nil
+	return err
+}
+
+// save notes that it runs. A disk that takes no more does not stop a program that
+// runs already: the keeper knows it, and the next engine asks the keeper.
+func (s *start) save(context.Context) error {
+	_, err := s.c.change(true, func(n *snapshot) error {
+		if err := n.move(toStart); err != nil {
+			return err
+		}
+		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled, n.Stopped = s.started.Pid, s.started.At.UTC(), 0, "", false, false
+		return nil
+	})
+	complain("save a start", s.c.id, err)
+	return nil
+}
+
+// runtimeError puts what Docker's layers say before the runtime's own words.
+func runtimeError(prefix string, err error) error {
+	var se *task.StartError
+	if !errors.As(err, &se) {
+		return err
+	}
+	return errors.New(prefix + se.Msg)
+}
+
+func taskError(code int, format string, args ...any) error {
+	return task.StartErrorf(code, format, args...)
+}

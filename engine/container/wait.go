@@ -1,0 +1,59 @@
+package container
+
+import (
+	"context"
+
+	"lighter/api"
+)
+
+// Wait waits for a condition, api.WaitNotRunning when empty. It fails at once when
+// it cannot be waited for; the one answer comes through the channel, or none when the
+// context ends first.
+func (cs *Containers) Wait(ctx context.Context, ref, condition string) (<-chan api.Waited, error) {
+	switch condition {
+	case "", api.WaitNotRunning, api.WaitNextExit, api.WaitRemoved:
+	default:
+		return nil, invalid("invalid condition: %q", condition)
+	}
+	c, err := cs.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	first := c.now()
+	answer := make(chan api.Waited, 1)
+	cs.work.Go(func() {
+		for s := first; ; s = c.now() {
+			if met(s, first, condition) {
+				answer <- waited(s)
+				return
+			}
+			select {
+			case <-s.superseded:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return answer, nil
+}
+
+// met reports whether the condition holds at s, for one who began to wait at first.
+func met(s, first *snapshot, condition string) bool {
+	switch {
+	case s.phase == gone:
+		return true
+	case condition == api.WaitRemoved:
+		return false
+	case condition == api.WaitNextExit:
+		return s.exits > first.exits
+	}
+	return !s.phase.alive() || s.exits > first.exits
+}
+
+func waited(s *snapshot) api.Waited {
+	w := api.Waited{StatusCode: int64(s.ExitCode)}
+	if s.Error != "" {
+		w.Error = &api.WaitError{Message: s.Error}
+	}
+	return w
+}
