@@ -71,12 +71,21 @@ func fsName(magic int64) string {
 		unix.TMPFS_MAGIC:           "tmpfs",
 		unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
 		unix.NFS_SUPER_MAGIC:       "nfs",
+		unix.PROC_SUPER_MAGIC:      "proc",
 		0x2fc12fc1:                 "zfs",
 	}
 	if name := names[magic]; name != "" {
 		return name
 	}
 	return "unknown"
+}
+
+// IsDevpts reports whether an open file lies in a devpts file system.
+func IsDevpts(f *os.File) bool {
+	var st unix.Statfs_t
+	err := unix.Fstatfs(int(f.Fd()), &st)
+	runtime.KeepAlive(f)
+	return err == nil && st.Type == unix.DEVPTS_SUPER_MAGIC
 }
 
 // SetXattr sets an extended attribute of path itself, never of what a link names.
@@ -173,6 +182,14 @@ func Reopen(f *os.File, flags int) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
+
+// The types of files, as Kind.Mode and Mknodat have them.
+const (
+	TypeMask    = unix.S_IFMT
+	CharDevice  = unix.S_IFCHR
+	BlockDevice = unix.S_IFBLK
+	Fifo        = unix.S_IFIFO
+)
 
 // Kind is what a file is, and the device that a device node stands for.
 type Kind struct {

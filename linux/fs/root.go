@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -249,7 +250,26 @@ func Mknodat(dir *os.File, name string, mode uint32, major, minor uint32) error 
 	if err != nil {
 		return &os.PathError{Op: "mknod", Path: dir.Name() + "/" + name, Err: err}
 	}
+	// The mask of modes has no say in what a device is for.
+	if err := chmodat(dir, name, mode&0o7777); err != nil {
+		return &os.PathError{Op: "chmod", Path: dir.Name() + "/" + name, Err: err}
+	}
 	return nil
+}
+
+// chmodat changes name in dir, and never what a link of that name points at.
+func chmodat(dir *os.File, name string, mode uint32) error {
+	err := unix.Fchmodat(int(dir.Fd()), name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if err != unix.EOPNOTSUPP && err != unix.ENOSYS {
+		return err
+	}
+	// Before Linux 6.6 there is no call for it.
+	f, err := OpenBeneath(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), mode)
 }
 
 // Symlinkat makes a link in dir that points at target.
@@ -288,6 +308,24 @@ func ReadInRoot(root *os.File, path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readRegular(f, path, limit)
+}
+
+// ReadFile reads the regular file that an O_PATH descriptor names, at most limit
+// bytes of it, as ReadInRoot does.
+func ReadFile(f *os.File, limit int64) ([]byte, error) {
+	if kind, err := Stat(f); err != nil || kind.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, cmp.Or(err, fmt.Errorf("%s is not a regular file", f.Name()))
+	}
+	open, err := Reopen(f, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, err
+	}
+	defer open.Close()
+	return readRegular(open, f.Name(), limit)
+}
+
+func readRegular(f *os.File, path string, limit int64) ([]byte, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err

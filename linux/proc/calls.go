@@ -245,8 +245,8 @@ func Limit(resource int, soft, hard uint64) Call {
 }
 
 // Seccomp loads a filter of sock_filter instructions, eight bytes each.
-func Seccomp(flags uint64, program []byte) Call {
-	prog := &unix.SockFprog{Len: uint16(len(program) / 8), Filter: (*unix.SockFilter)(unsafe.Pointer(&program[0]))}
+func Seccomp[F any](flags uint64, program []F) Call {
+	prog := &unix.SockFprog{Len: uint16(len(program)), Filter: (*unix.SockFilter)(unsafe.Pointer(&program[0]))}
 	return call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags)).ptr(2, unsafe.Pointer(prog))
 }
 
@@ -264,16 +264,6 @@ func KeyringAccess(key Ref, mask uint32) Call {
 
 // Personality sets the execution domain.
 func Personality(domain uint32) Call { return call(unix.SYS_PERSONALITY, uintptr(domain)) }
-
-// Priority sets the class and level of disk access, as ioprio_set(2) packs them.
-func Priority(class, level int) Call {
-	return call(unix.SYS_IOPRIO_SET, 1, 0, uintptr(class<<13|level))
-}
-
-// Scheduler sets policy and values, as sched_setattr(2) packs them.
-func Scheduler(attr *unix.SchedAttr) Call {
-	return call(unix.SYS_SCHED_SETATTR).ptr(1, unsafe.Pointer(attr))
-}
 
 // Socket makes the kind of socket that interfaces are configured by.
 func Socket() Call { return call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) }

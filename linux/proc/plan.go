@@ -62,6 +62,9 @@ func NewCopyPlan() (*Plan, error) {
 	return p, nil
 }
 
+// Copied reports whether the child gets a copy of our memory.
+func (p *Plan) Copied() bool { return p.report != nil }
+
 // Gate adds steps that let Start return, and then wait until a byte can be read from
 // f: the read end of a FIFO that is open for writing as well, so that it never ends.
 // It is for copied plans only.
@@ -135,10 +138,17 @@ type Fd struct {
 }
 
 // File names a descriptor that the parent holds. The plan keeps it open.
-func File(f *os.File) Fd { return Fd{file: f, n: int(f.Fd())} }
+func File(f *os.File) Fd {
+	fd := Fd{file: f, n: -1} // File.Fd would change the mode of what the netpoller watches
+	with(f, func(n int) error { fd.n = n; return nil })
+	return fd
+}
 
 // Num names a descriptor by its number: 0, 1, 2, or Here.
 func Num(n int) Fd { return Fd{n: n} }
+
+// Number is the descriptor's number; it is not known of what a step opens.
+func (f Fd) Number() int { return f.n }
 
 // Here is the working folder, as *at calls take it.
 const Here = unix.AT_FDCWD
