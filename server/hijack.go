@@ -73,22 +73,33 @@ func (h *hijacked) refuse(err error) {
 	h.close()
 }
 
-// client is the connection as the keeper takes it.
+// client is the connection as the engine takes it. It is the engine's when the call
+// that it is given to succeeds.
 func (h *hijacked) client() task.Client {
 	return task.Client{Conn: h.file, Received: h.got}
 }
 
-// handOver lets go of a connection that the keeper has: at once when the keeper
-// has the connection itself, else when both directions have ended or the server stops.
+// fail tells of an error in a stream that has begun, on stdout as Docker does, and
+// lets go.
+func (h *hijacked) fail(err error, framed bool) {
+	msg := []byte(err.Error() + "\r\n")
+	if framed {
+		msg = append(frame(nil, stdout, len(msg)), msg...)
+	}
+	_, _ = h.conn.Write(msg)
+	h.close()
+}
+
+// handOver lets go of a connection that the engine took: at once when it has the
+// connection itself, else when both directions have ended or the server stops.
 func (h *hijacked) handOver(s *Server, r *request) {
+	h.file = nil
 	if h.pipe == nil {
 		h.close()
 		return
 	}
 	s.pumps.Add(1)
 	defer s.pumps.Done()
-	h.file.Close()
-	h.file = nil
 	defer onStop(r.Context(), h.close)()
 	var input sync.WaitGroup
 	input.Go(func() { pump(h.pipe, h.conn) }) // ends with the client's input, or when closed

@@ -64,8 +64,8 @@ func (r *request) integer(key string) (*int, error) {
 }
 
 // size reads the height and width of a terminal.
-func (r *request) size() (rows, cols uint16, err error) {
-	read := func(key, what string) uint16 {
+func (r *request) size() (rows, cols uint32, err error) {
+	read := func(key, what string) uint32 {
 		n, e := strconv.ParseUint(r.query.Get(key), 10, 32)
 		if e != nil {
 			e = errors.Unwrap(e) // "invalid syntax" or "value out of range"
@@ -76,7 +76,7 @@ func (r *request) size() (rows, cols uint16, err error) {
 			}
 			err = errors.Join(err, fmt.Errorf("invalid resize %s %q: %w", what, r.query.Get(key), e))
 		}
-		return uint16(min(n, 1<<16-1)) // what the kernel's winsize can hold
+		return uint32(n)
 	}
 	rows = read("h", "height")
 	if err == nil {

@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/engine/container"
 	"lighter/engine/event"
+	"lighter/engine/image"
 )
 
 // Timeouts of connections. Each connection has a goroutine of its own, so a slow
@@ -45,6 +47,9 @@ type Server struct {
 type Config struct {
 	Log    *slog.Logger
 	Events *event.Log
+
+	Containers *container.Containers
+	Images     *image.Images
 
 	// Info tells of the engine and its machine all that GET /info shows but the
 	// counts of things, which the server adds.

@@ -263,7 +263,7 @@ func TestProgress(t *testing.T) {
 	if err := p.end(errors.New("late")); err != nil {
 		t.Error(err)
 	}
-	want := "{\"status\":\"<a>\"}\r\n{\"status\":\"<a>\"}\r\n{\"errorDetail\":{\"message\":\"late\"},\"error\":\"late\"}\r\n"
+	want := "{\"status\":\"\\u003ca\\u003e\"}\r\n{\"status\":\"\\u003ca\\u003e\"}\r\n{\"errorDetail\":{\"message\":\"late\"},\"error\":\"late\"}\r\n"
 	if w.Body.String() != want || !w.Flushed || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("%q %v", w.Body, w.Header())
 	}
@@ -346,6 +346,7 @@ func TestHijack(t *testing.T) {
 		}
 		c := h.client()
 		keeper, err := net.FileConn(c.Conn) // a descriptor of its own, as the keeper's
+		c.Conn.Close()                      // the engine's, who has passed it on
 		if err != nil {
 			t.Error(err)
 		}
