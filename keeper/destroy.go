@@ -1,0 +1,106 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"lighter/linux/cgroup"
+	"lighter/linux/proc"
+	"lighter/task"
+)
+
+// open opens the process that a container's file names, when it is still that one.
+func (l life) open() (*os.File, error) {
+	f, err := proc.OpenPid(l.Pid)
+	if err != nil {
+		return nil, err
+	}
+	// The number may be another's by now; its cgroup tells. The process was opened
+	// before, so that what is found is true of it.
+	g, err := cgroup.Open(l.Cgroup)
+	if err == nil {
+		var pids []int
+		if pids, err = g.Procs(); err == nil && !slices.Contains(pids, l.Pid) {
+			err = os.ErrProcessDone
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Freeze stops all processes of a container, or lets them go on.
+func (c *Client) Freeze(ctx context.Context, container string, frozen bool) error {
+	if err := checkName(task.Name{Container: container}); err != nil {
+		return err
+	}
+	l, err := c.dirs.readLife(container)
+	if errors.Is(err, fs.ErrNotExist) {
+		return notRunning(task.Name{Container: container})
+	}
+	if err != nil {
+		return err
+	}
+	g, err := cgroup.Open(l.Cgroup)
+	if err != nil {
+		return err
+	}
+	if frozen {
+		return g.Freeze(ctx)
+	}
+	return g.Thaw(ctx)
+}
+
+// Destroy kills what is left of a container, removes its cgroup and forgets it. One
+// of which nothing is known is destroyed already.
+func (c *Client) Destroy(ctx context.Context, container string) error {
+	if err := checkName(task.Name{Container: container}); err != nil {
+		return err
+	}
+	l, err := c.dirs.readLife(container)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && l.Cgroup != "" {
+		if err := raze(ctx, l.Cgroup); err != nil {
+			return fmt.Errorf("destroy container %s: %w", container, err)
+		}
+	}
+	c.reapInherited()
+	if err := os.Remove(filepath.Join(c.dirs.live(), container)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget container %s: %w", container, err)
+	}
+	return nil
+}
+
+// raze kills all in a cgroup and removes it.
+func raze(ctx context.Context, path string) error {
+	g, err := cgroup.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pids, err := g.Procs()
+	if err == nil && len(pids) > 0 {
+		err = g.Kill(ctx)
+		if err == nil && g.Frozen() {
+			err = g.Thaw(ctx) // the version 1 freezer holds even the killed
+		}
+		if err == nil {
+			err = g.Empty(ctx)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return g.Remove(ctx)
+}

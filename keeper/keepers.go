@@ -1,0 +1,508 @@
+package keeper
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lighter/linux/proc"
+	"lighter/task"
+)
+
+// keeper gives the keeper for new containers: the current one, or one of our binary
+// that runs already, or a new one.
+func (c *Client) keeper(ctx context.Context) (*peer, error) {
+	c.raise.Lock()
+	defer c.raise.Unlock()
+	c.mu.Lock()
+	p := c.current
+	c.mu.Unlock()
+	if p != nil {
+		select {
+		case <-p.dead:
+		default:
+			return p, nil
+		}
+	}
+	if err := c.find(ctx); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	p = c.current
+	c.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	conn, process, path, err := spawn(ctx, c.dirs, c.cfg.Lighter)
+	if err != nil {
+		return nil, err
+	}
+	p = &peer{link: newLink(conn), socket: path, process: process, hello: make(chan *parcel, 1)}
+	c.work.Go(func() { process.Wait() })
+	if standby, err := c.greet(ctx, p); err != nil || standby {
+		process.Kill()
+		return nil, cmp.Or(err, errors.New("a new keeper is somebody's standby"))
+	}
+	return p, nil
+}
+
+// find connects to every keeper that listens below the exec root and that we do not
+// know yet. Sockets of dead ones are removed, unless somebody may still go on with
+// what they held.
+func (c *Client) find(ctx context.Context) error {
+	paths, err := c.dirs.sockets()
+	if err != nil {
+		return err
+	}
+	var stale []string
+	for _, path := range paths {
+		c.mu.Lock()
+		known := slices.ContainsFunc(c.peers, func(p *peer) bool { return p.socket == path })
+		c.mu.Unlock()
+		if known {
+			continue
+		}
+		conn, err := dial(ctx, path)
+		if err != nil {
+			if errors.Is(err, fs.ErrPermission) || ctx.Err() != nil {
+				return fmt.Errorf("connect to the keeper: %w", err)
+			}
+			stale = append(stale, path)
+			continue
+		}
+		pid, _ := proc.PeerPid(conn)
+		p := &peer{link: newLink(conn), socket: path, pid: pid, hello: make(chan *parcel, 1)}
+		if _, err := c.greet(ctx, p); err != nil && !errors.Is(err, errGone) {
+			return err
+		}
+	}
+	// A standby that lives has claimed its primary's socket by now: it looked before it
+	// answered. What is left is nobody's.
+	for _, path := range stale {
+		os.Remove(path)
+	}
+	return nil
+}
+
+// greet says hello and takes what the keeper holds. A standby is left alone: its
+// primary sends it away.
+func (c *Client) greet(ctx context.Context, p *peer) (standby bool, err error) {
+	var holds sync.WaitGroup
+	c.work.Go(func() {
+		p.serve(func(m *parcel) { c.hear(p, m, &holds) })
+		c.lost(p)
+	})
+	if p.tell(message{Op: opHello, Version: Version, Role: roleEngine, Build: c.build, Pid: os.Getpid()}) != nil {
+		return false, errGone
+	}
+	late := time.NewTimer(helloTime)
+	defer late.Stop()
+	var hello *parcel
+	select {
+	case hello = <-p.hello:
+	case <-p.dead:
+		return false, errGone
+	case <-late.C:
+		p.conn.Close()
+		return false, fmt.Errorf("keeper %d (%s) does not answer", p.pid, p.socket)
+	case <-ctx.Done():
+		p.conn.Close()
+		return false, ctx.Err()
+	}
+	if hello.Standby {
+		p.conn.Close()
+		return true, nil
+	}
+	p.pid, p.old = hello.Pid, hello.Build != c.build
+	arrived := make(chan struct{})
+	c.work.Go(func() { holds.Wait(); close(arrived) })
+	select {
+	case <-arrived:
+	case <-p.dead:
+	}
+	c.mu.Lock()
+	c.peers, p.greeted = append(c.peers, p), true
+	if !p.old {
+		c.current = p
+	}
+	c.mu.Unlock()
+	if p.old {
+		p.tell(message{Op: opRetire})
+	}
+	return false, nil
+}
+
+// hear takes what a keeper says unasked, in order.
+func (c *Client) hear(p *peer, m *parcel, holds *sync.WaitGroup) {
+	defer m.close()
+	switch m.Op {
+	case opHello:
+		holds.Add(m.Count)
+		select {
+		case p.hello <- m:
+		default:
+		}
+	case opHold:
+		if m.Record != nil {
+			c.hold(p, m)
+		}
+		holds.Done()
+	case opDetached:
+		if c.cfg.OnDetach != nil && m.Name != nil {
+			c.work.Go(func() { c.cfg.OnDetach(*m.Name) })
+		}
+	case opNoStdin:
+		if m.Name == nil {
+			return
+		}
+		c.mu.Lock()
+		if h := c.held[*m.Name]; h != nil && h.Run == m.Run {
+			h.fds[fdStdin].Close()
+			delete(h.fds, fdStdin)
+		}
+		c.mu.Unlock()
+	case opExit:
+		if m.Exit != nil && m.Name != nil {
+			c.exited(p, *m.Exit, m.Run)
+		}
+	}
+}
+
+// hold takes a process' descriptors out of what a keeper sent.
+func (c *Client) hold(p *peer, m *parcel) {
+	h := &held{record: *m.Record, peer: p, fds: map[string]proc.FD{}}
+	for _, kind := range m.Files {
+		switch {
+		case kind == fdPidfd:
+			h.pidfd = m.take(kind).Poll("pidfd")
+		default:
+			if fd := m.take(kind); fd >= 0 {
+				h.fds[kind] = fd
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.held[h.Name]; old != nil {
+		old.close()
+	}
+	c.held[h.Name] = h
+	c.change()
+}
+
+// exited hands an exit on and, when it is noted, removes its file and says so.
+func (c *Client) exited(p *peer, e task.Exit, run int64) {
+	c.mu.Lock()
+	if h := c.held[e.Name]; h != nil && h.Run == run {
+		h.close()
+		delete(c.held, e.Name)
+		c.change()
+	}
+	again := c.told[run]
+	c.told[run] = true
+	c.mu.Unlock()
+	if again {
+		return
+	}
+	c.work.Go(func() {
+		if c.cfg.OnExit != nil {
+			c.cfg.OnExit(e)
+		}
+		c.buried(e.Name, run)
+		os.Remove(c.dirs.exitPath(e.Name, run))
+		c.mu.Lock()
+		delete(c.told, run)
+		c.mu.Unlock()
+		if p != nil {
+			p.tell(message{Op: opNoted, Name: &e.Name, Run: run})
+		}
+	})
+}
+
+// buried notes in a container's file, when it was not destroyed yet, that its exit was
+// noted: nobody shall wonder later where its process is.
+func (c *Client) buried(n task.Name, run int64) {
+	if n.Exec != "" {
+		return
+	}
+	if l, err := c.dirs.readLife(n.Container); err == nil && l.Run == run {
+		l.Ended = true
+		c.warn(c.dirs.writeLife(n.Container, l))
+	}
+}
+
+// lost is called when a keeper's connection ended. If it died, and nobody else goes
+// on with what it held, we have a new one do it.
+func (c *Client) lost(p *peer) {
+	c.mu.Lock()
+	c.peers = slices.DeleteFunc(c.peers, func(q *peer) bool { return q == p })
+	if c.current == p {
+		c.current = nil
+	}
+	var left []*held
+	for _, h := range c.held {
+		if h.peer == p {
+			left = append(left, h)
+		}
+	}
+	c.mu.Unlock()
+	if c.ctx.Err() != nil || !p.greeted && len(left) == 0 {
+		return
+	}
+	claimed := os.Remove(p.socket) == nil
+	if !claimed && len(left) == 0 {
+		return // it left in order
+	}
+	if claimed {
+		c.mu.Lock()
+		c.inherited = true
+		c.mu.Unlock()
+		c.warn(fmt.Errorf("keeper %d died; a new one takes over %d processes", p.pid, len(left)))
+	}
+	for c.ctx.Err() == nil {
+		var err error
+		if !claimed { // a standby did: it listens
+			c.raise.Lock()
+			err = c.find(c.ctx)
+			c.raise.Unlock()
+		}
+		var next *peer
+		if err == nil {
+			next, err = c.keeper(c.ctx)
+		}
+		if err == nil {
+			err = c.pass(left, next, claimed)
+		}
+		if err == nil {
+			break
+		}
+		c.warn(fmt.Errorf("take over from keeper %d: %w", p.pid, err))
+		if !errors.Is(err, errGone) {
+			select { // a full process table, for instance: better late than never
+			case <-time.After(time.Second):
+			case <-c.ctx.Done():
+			}
+		}
+	}
+	c.reapInherited()
+}
+
+// pass has the next keeper go on with what a dead one held; what we did not claim, a
+// standby has, which told us of it when we connected, or it has ended.
+func (c *Client) pass(left []*held, next *peer, claimed bool) error {
+	slices.SortFunc(left, func(a, b *held) int { return cmp.Compare(a.Run, b.Run) })
+	for _, h := range left {
+		c.mu.Lock()
+		current := c.held[h.Name] == h && h.peer != next
+		c.mu.Unlock()
+		switch {
+		case !current:
+		case !claimed:
+			c.mu.Lock()
+			h.close()
+			delete(c.held, h.Name)
+			c.change()
+			c.mu.Unlock()
+		default:
+			if err := c.adopt(h, next); err != nil {
+				return err
+			}
+		}
+	}
+	if !claimed {
+		return c.orphans(c.ctx)
+	}
+	return nil
+}
+
+// adopt passes one process on.
+func (c *Client) adopt(h *held, next *peer) error {
+	m := message{Op: opAdopt, Record: &h.record}
+	c.mu.Lock()
+	fd, err := proc.Dup(h.pidfd)
+	fds := []proc.FD{fd}
+	m.Files = append(m.Files, fdPidfd)
+	for kind, fd := range h.fds {
+		if err == nil {
+			fd, err = fd.Dup()
+			m.Files, fds = append(m.Files, kind), append(fds, fd)
+		}
+	}
+	c.mu.Unlock()
+	defer closeFDs(fds)
+	if err != nil {
+		return err
+	}
+	// From here on exits come from the new one.
+	c.mu.Lock()
+	h.peer = next
+	c.change()
+	watch := !h.watched
+	h.watched = true
+	c.mu.Unlock()
+	if err := next.ask(c.ctx, m, fds...); err != nil {
+		if errors.Is(err, errGone) || c.ctx.Err() != nil {
+			return nil // the loss of next has it passed on
+		}
+		c.warn(fmt.Errorf("pass %s on to keeper %d: %w", h.Name, next.pid, err))
+		c.mu.Lock()
+		h.refused = true
+		c.mu.Unlock()
+	}
+	if watch {
+		c.work.Go(func() { c.watch(h) })
+	}
+	return nil
+}
+
+// watch reaps a process that became our child, and tells its keeper how it ended. For
+// a process of another parent it does no harm.
+func (c *Client) watch(h *held) {
+	c.mu.Lock()
+	fd, err := proc.Dup(h.pidfd) // h may be closed meanwhile
+	c.mu.Unlock()
+	if err != nil {
+		return
+	}
+	pidfd := fd.Poll("pidfd")
+	defer pidfd.Close()
+	exit, err := proc.Wait(c.ctx, pidfd)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	p, refused := h.peer, h.refused
+	c.mu.Unlock()
+	if refused {
+		c.exited(nil, task.Exit{Name: h.Name, Code: exit.Code, Signal: int(exit.Signal), At: time.Now()}, h.Run)
+		return
+	}
+	p.tell(message{Op: opReaped, Name: &h.Name, Run: h.Run, Code: exit.Code, Signal: int(exit.Signal)})
+}
+
+// reapInherited takes away what died of those children that came to us when a keeper
+// died and that we hold nothing of. Keepers put themselves and theirs into sessions of
+// their own, so that the engine's own children are told apart.
+func (c *Client) reapInherited() {
+	c.mu.Lock()
+	if !c.inherited {
+		c.mu.Unlock()
+		return
+	}
+	own := map[int]bool{}
+	for _, h := range c.held {
+		own[h.Pid] = true
+	}
+	for _, p := range c.peers {
+		own[p.pid] = true
+	}
+	c.mu.Unlock()
+	session := proc.OwnSession()
+	reap(func(s proc.Stray) bool { return s.Session != session && !own[s.Pid] })
+}
+
+// orphans tells the exits that lie in files, and takes care of processes of which
+// nobody holds anything any more: both the keeper and its second were killed at once.
+func (c *Client) orphans(ctx context.Context) error {
+	paths, err := filepath.Glob(filepath.Join(c.dirs.exits(), "*.json"))
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	runs := map[task.Name]int64{}
+	for _, h := range c.held {
+		runs[h.Name] = h.Run
+	}
+	c.mu.Unlock()
+	var notes []noted
+	for _, path := range paths {
+		var n noted
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(b, &n)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			c.warn(fmt.Errorf("exit %s: %w", filepath.Base(path), err))
+			os.Remove(path)
+		case runs[n.Exit.Name] == n.Run: // its keeper tells
+		case runs[n.Exit.Name] > n.Run: // it runs again: that exit was noted
+			os.Remove(path)
+		default:
+			notes = append(notes, n)
+		}
+	}
+	slices.SortFunc(notes, func(a, b noted) int { return a.Exit.At.Compare(b.Exit.At) })
+	ended := map[string]int64{}
+	for _, n := range notes {
+		if n.Exit.Name.Exec == "" {
+			ended[n.Exit.Name.Container] = max(n.Run, ended[n.Exit.Name.Container])
+		}
+		c.exited(nil, n.Exit, n.Run)
+	}
+	return c.strays(ctx, ended)
+}
+
+// strays goes through the containers that were alive and that no keeper holds. One
+// whose process still runs is kept from here on, though its output is lost.
+func (c *Client) strays(ctx context.Context, ended map[string]int64) error {
+	entries, err := os.ReadDir(c.dirs.live())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id := e.Name()
+		name := task.Name{Container: id}
+		l, err := c.dirs.readLife(id)
+		c.mu.Lock()
+		_, known := c.held[name]
+		c.mu.Unlock()
+		if err != nil || known || l.Pid == 0 || l.Ended || ended[id] >= l.Run || strings.HasPrefix(id, ".") {
+			continue
+		}
+		r := record{Name: name, Run: l.Run, Pid: l.Pid, At: l.At, Cgroup: l.Cgroup}
+		pidfd, err := l.open()
+		if err != nil {
+			c.exited(nil, task.Exit{Name: name, Code: 255, Unknown: true, At: time.Now()}, l.Run)
+			continue
+		}
+		h := &held{record: r, pidfd: pidfd, fds: map[string]proc.FD{}}
+		p, err := c.keeper(ctx)
+		if err != nil {
+			h.close()
+			return err
+		}
+		c.mu.Lock()
+		c.held[name] = h
+		c.mu.Unlock()
+		if err := c.adopt(h, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Containers are the ids of the containers of which something may be left: those
+// whose cgroup nobody has destroyed.
+func (c *Client) Containers() ([]string, error) {
+	entries, err := os.ReadDir(c.dirs.live())
+	if err != nil {
+		return nil, fmt.Errorf("list what lives: %w", err)
+	}
+	ids := map[string]bool{}
+	for _, e := range entries {
+		ids[e.Name()] = true
+	}
+	return slices.Sorted(maps.Keys(ids)), nil
+}

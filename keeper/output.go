@@ -1,0 +1,299 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"lighter/linux/proc"
+	"lighter/store/logfile"
+	"lighter/task"
+)
+
+// rawConn is syscall.RawConn, which only the kernel's floor may name.
+type rawConn interface {
+	Control(f func(fd uintptr)) error
+	Read(f func(fd uintptr) (done bool)) error
+	Write(f func(fd uintptr) (done bool)) error
+}
+
+var streamNames = [2]string{logfile.Stdout, logfile.Stderr}
+
+// output is what a process prints, on its way to the log and to the clients. With a
+// log it goes through the journal; without one, nobody but the clients wants it.
+type output struct {
+	mu      sync.Mutex
+	sources []*source // stdout or the terminal, stderr
+	clients []*client
+	ended   bool // clients that come now find nothing more
+
+	// With a log only.
+	journal *journal
+	transit *os.File
+	log     *logfile.Writer
+	format  *logfile.Format
+	lost    int // bytes that the log did not take, since it last took some
+	slim    *time.Timer
+	moved   bool // since slim was last looked at
+}
+
+// source is one stream of an output.
+type source struct {
+	out   *output
+	index int
+	file  *os.File
+	raw   rawConn
+	err   error
+}
+
+func (o *output) add(file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	o.sources = append(o.sources, &source{out: o, index: len(o.sources), file: file, raw: raw})
+	return nil
+}
+
+// logOptions says where and how a log is written; nil when there is none.
+func logOptions(l task.Log) *logfile.Options {
+	if l.Driver == "none" || l.Driver == "" {
+		return nil
+	}
+	return &logfile.Options{Path: l.Path, MaxSize: l.MaxSize, MaxFiles: l.MaxFiles, Compress: l.Compress, Attrs: l.Attrs}
+}
+
+// openLog makes what an output with a log needs.
+func (o *output) openLog(l task.Log, streams int) error {
+	opts := logOptions(l)
+	if opts == nil {
+		return nil
+	}
+	if err := logfile.Known(l.Driver); err != nil {
+		return err
+	}
+	w, err := logfile.Open(*opts)
+	if err != nil {
+		return err
+	}
+	o.log = w
+	if o.format, err = logfile.NewFormat(l.Attrs); err != nil {
+		return err
+	}
+	if o.transit, err = proc.Transit(); err != nil {
+		return err
+	}
+	o.journal, err = newJournal(streams, w.Position())
+	return err
+}
+
+// resumeLog goes on with a log where a keeper died.
+func (o *output) resumeLog(l task.Log, streams int, transit, mem *os.File) error {
+	o.transit = transit
+	j, err := openJournal(mem, streams)
+	if err != nil {
+		return err
+	}
+	o.journal = j
+	if o.log, err = logfile.Resume(*logOptions(l), j.state().log); err != nil {
+		return err
+	}
+	if o.format, err = logfile.NewFormat(l.Attrs); err != nil {
+		return err
+	}
+	if err := j.finish(transit); err != nil {
+		return err
+	}
+	if st := j.state(); st.stream != 0 {
+		stream := int(st.stream - 1)
+		data := j.unlogged(stream)[:st.used]
+		records, _, n := o.format.Append(nil, data, streamNames[stream], st.time, true, 1<<30)
+		o.put(records, st.time+int64(n))
+	}
+	if err := o.log.Trim(); err != nil {
+		return err
+	}
+	for s := range streams {
+		o.write(s, false)
+	}
+	return nil
+}
+
+// close gives back what a log needs. Sources are closed by who made them.
+func (o *output) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.slim != nil {
+		o.slim.Stop()
+	}
+	if o.journal != nil {
+		o.journal.close()
+		o.journal = nil
+	}
+	if o.transit != nil {
+		o.transit.Close()
+	}
+	if o.log != nil {
+		return o.log.Close()
+	}
+	return nil
+}
+
+// pump moves a source's bytes until it ends or its read deadline passes.
+func (s *source) pump() {
+	for {
+		ended := false
+		err := s.raw.Read(func(fd uintptr) bool {
+			switch err := s.step(fd); {
+			case errors.Is(err, proc.ErrAgain):
+				return false
+			case err != nil:
+				ended = true
+				if !errors.Is(err, proc.ErrEnded) {
+					s.err = err
+				}
+			}
+			return true
+		})
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			s.err = err
+		}
+		if ended || err != nil {
+			break
+		}
+	}
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	if s.out.journal != nil {
+		s.out.write(s.index, true)
+	}
+}
+
+// step takes what there is, once.
+func (s *source) step(fd uintptr) error {
+	o := s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.journal == nil {
+		buf := bufs.Get().(*[]byte)
+		defer bufs.Put(buf)
+		n, err := proc.Read(fd, *buf)
+		if err == nil {
+			o.feed(s.index, (*buf)[:n])
+		}
+		return err
+	}
+	data, err := o.journal.move(s.index, fd, o.transit)
+	if err != nil {
+		return err
+	}
+	o.feed(s.index, data)
+	o.write(s.index, false)
+	o.keepSlim()
+	return nil
+}
+
+// bufs are buffers of a pipe's worth.
+var bufs = sync.Pool{New: func() any { b := make([]byte, moveMax); return &b }}
+
+// batch is how many bytes of records are written at once.
+const batch = 256 << 10
+
+var batches = sync.Pool{New: func() any { b := make([]byte, 0, batch+8*logfile.MaxLine); return &b }}
+
+// write brings the whole lines of a stream's buffer into the log; with end, the
+// unfinished last one, too. A log that cannot be written (a full disk) loses lines:
+// a container that waited for the disk would be the worse fault.
+func (o *output) write(stream int, end bool) {
+	buf := batches.Get().(*[]byte)
+	defer batches.Put(buf)
+	for {
+		data := o.journal.unlogged(stream)
+		if len(data) == 0 {
+			return
+		}
+		room := o.log.Room()
+		if room == 0 {
+			if err := o.log.Rotate(); err != nil {
+				complain("rotate", err)
+			}
+			pos := o.log.Position()
+			o.journal.change(func(st *journalState) { st.log = pos })
+		}
+		limit := batch
+		if room = o.log.Room(); room > 0 {
+			limit = int(min(room, batch))
+		}
+		t := stamp(o.journal.state().last)
+		records, used, n := o.format.Append((*buf)[:0], data, streamNames[stream], t, end, limit)
+		if used == 0 {
+			return
+		}
+		*buf = records[:0]
+		o.log.Settle()
+		pos := o.log.Position()
+		o.journal.change(func(st *journalState) { st.log = pos })
+		o.journal.begin(stream, used, t)
+		o.put(records, t+int64(n))
+	}
+}
+
+// put writes the batch that the journal names.
+func (o *output) put(records []byte, next int64) {
+	if err := o.log.Write(records); err != nil {
+		if o.lost == 0 {
+			complain("lines are lost", err)
+		}
+		o.lost += len(records)
+	} else if o.lost > 0 {
+		complain("lines are written again", fmt.Errorf("%d bytes were lost", o.lost))
+		o.lost = 0
+	}
+	o.journal.done(o.log.Position(), next-1)
+}
+
+// stamp is the time of a batch's first record: now, and later than the record
+// before, so that a record's time finds it again. A clock that was set back is
+// followed.
+func stamp(last int64) int64 {
+	now := time.Now().UnixNano()
+	if now <= last && last-now < int64(time.Second) {
+		return last + 1
+	}
+	return now
+}
+
+// complain tells the operator, by the keeper's own log.
+func complain(what string, err error) {
+	fmt.Fprintf(os.Stderr, "%s lighter keeper: %s: %v\n", time.Now().UTC().Format(time.RFC3339), what, err)
+}
+
+// slimTime is how long a process must have printed nothing until its journal's
+// memory is given back.
+const slimTime = 5 * time.Second
+
+func (o *output) keepSlim() {
+	o.moved = true
+	if o.slim == nil {
+		o.slim = time.AfterFunc(slimTime, o.getSlim)
+	}
+}
+
+func (o *output) getSlim() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.journal == nil {
+		return
+	}
+	if o.moved {
+		o.moved = false
+		o.slim.Reset(slimTime)
+		return
+	}
+	o.slim = nil
+	for i := range o.sources {
+		o.journal.shrink(i)
+	}
+}

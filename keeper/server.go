@@ -1,0 +1,487 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lighter/linux/proc"
+	"lighter/task"
+)
+
+// server is the keeper's process.
+type server struct {
+	ctx      context.Context
+	dirs     dirs
+	launcher launcher
+	listener *net.UnixListener
+	socket   string
+	build    string
+
+	// Held for reading while a process is being started, so that nobody reaps a child
+	// that is not in procs yet.
+	starting sync.RWMutex
+
+	mu      sync.Mutex
+	procs   map[task.Name]*process // nil for one that is being started
+	engine  *link                  // nil when none is connected
+	retired bool
+	leaving bool
+	second  *second        // the standby that we feed; nil when there is none
+	waiting *waiting       // what we are the standby for; nil when nothing
+	alone   *time.Timer    // runs while no engine is connected
+	work    sync.WaitGroup // links and processes
+}
+
+func newServer(ctx context.Context, d dirs, l *net.UnixListener, how launcher) *server {
+	return &server{
+		ctx: ctx, dirs: d, launcher: how, listener: l, socket: filepath.Join(d.keepers(), filepath.Base(l.Addr().String())), build: buildOf("/proc/self/exe"),
+		procs: map[task.Name]*process{},
+	}
+}
+
+// serve accepts engines until there is nothing more to keep.
+func (s *server) serve() error {
+	if err := s.dirs.make(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.alone = time.AfterFunc(lonelyTime, s.lonely)
+	s.mu.Unlock()
+	for {
+		conn, err := s.listener.AcceptUnix()
+		if err != nil {
+			break
+		}
+		l := newLink(conn)
+		s.work.Go(func() { s.talk(l) })
+	}
+	s.work.Wait()
+	return nil
+}
+
+// talk serves one connection.
+func (s *server) talk(l *link) {
+	var requests sync.WaitGroup
+	greeted := false
+	l.serve(func(p *parcel) {
+		if !greeted && p.Op != opHello {
+			p.close()
+			l.conn.Close()
+			return
+		}
+		switch p.Op {
+		case opHello:
+			greeted = true
+			s.greet(l, p)
+		case opLaunch, opExec, opAttach:
+			requests.Go(func() { s.request(l, p) })
+		case opAdopt: // in order, as what a standby is told of a process comes after it
+			s.request(l, p)
+		default:
+			s.hear(p)
+			p.close()
+		}
+	})
+	s.parted(l)
+	requests.Wait()
+}
+
+// greet answers who says hello.
+func (s *server) greet(l *link, p *parcel) {
+	m := message{Op: opHello, Version: min(Version, p.Version), Build: s.build, Pid: os.Getpid()}
+	if p.Role == rolePrimary {
+		s.mu.Lock()
+		s.waiting = &waiting{link: l, socket: p.Socket, held: map[task.Name]*parcel{}}
+		s.alone.Stop()
+		s.mu.Unlock()
+		l.tell(m)
+		return
+	}
+	if w := s.waitingFor(); w != nil && !s.takeOver(w) {
+		m.Standby = true
+		l.tell(m)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*process
+	for _, p := range s.procs {
+		if p != nil && !p.told {
+			all = append(all, p)
+		}
+	}
+	if old := s.engine; old != nil {
+		old.conn.Close()
+	}
+	s.engine = l
+	s.alone.Stop()
+	m.Count = len(all)
+	if err := l.tell(m); err != nil {
+		return
+	}
+	for _, p := range all {
+		names, fds := p.parcel()
+		l.tell(message{Op: opHold, Record: &p.record, Files: names}, fds...)
+		closeFDs(fds)
+	}
+	if s.second != nil {
+		s.second.dismiss()
+		s.second = nil
+	}
+}
+
+func closeFDs(fds []proc.FD) {
+	for _, fd := range fds {
+		fd.Close()
+	}
+}
+
+// parted notes that a connection ended.
+func (s *server) parted(l *link) {
+	if w := s.waitingFor(); w != nil && w.link == l {
+		s.takeOver(w)
+	}
+	s.mu.Lock()
+	if s.engine == l {
+		s.engine = nil
+		if s.alone != nil {
+			s.alone.Reset(standbyTime)
+		}
+	}
+	s.mu.Unlock()
+	s.leaveIfDone()
+}
+
+// lonely is called when no engine has been there for a while.
+func (s *server) lonely() {
+	s.mu.Lock()
+	want := s.engine == nil && s.waiting == nil && s.second == nil && len(s.procs) > 0 && !s.leaving
+	s.mu.Unlock()
+	if want {
+		s.findSecond()
+	}
+	s.leaveIfDone()
+}
+
+// leaveIfDone ends the keeper when it holds nothing and nobody will ask for more.
+func (s *server) leaveIfDone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving || len(s.procs) > 0 || s.waiting != nil || s.engine != nil && !s.retired {
+		return
+	}
+	s.leaving = true
+	os.Remove(s.socket) // first, so that nobody takes us for dead
+	s.listener.Close()
+	s.alone.Stop()
+	if s.second != nil {
+		s.second.dismiss()
+	}
+	if s.engine != nil {
+		s.engine.conn.Close()
+	}
+}
+
+// request answers a request that may take its time.
+func (s *server) request(l *link, p *parcel) {
+	defer p.close()
+	answer := message{Op: opAnswer, ID: p.ID}
+	var proc *process
+	var err error
+	switch p.Op {
+	case opLaunch, opExec:
+		proc, err = s.start(p)
+	case opAttach:
+		err = s.attach(p)
+	case opAdopt:
+		err = s.adopt(p)
+	}
+	answer.Error = toFailure(err)
+	if proc == nil {
+		l.tell(answer)
+		return
+	}
+	names, fds := proc.parcel()
+	answer.Record, answer.Files = &proc.record, names
+	l.tell(answer, fds...)
+	closeFDs(fds)
+	s.keep(proc)
+}
+
+// hear takes what needs no answer.
+func (s *server) hear(p *parcel) {
+	switch p.Op {
+	case opRetire:
+		s.mu.Lock()
+		s.retired = true
+		s.mu.Unlock()
+		s.leaveIfDone()
+	case opNoted, opReaped:
+		if p.Name == nil {
+			return
+		}
+		s.mu.Lock()
+		have := s.procs[*p.Name]
+		s.mu.Unlock()
+		if have == nil || have.Run != p.Run {
+			return
+		}
+		if p.Op == opNoted {
+			have.notedOnce.Do(func() { close(have.noted) })
+			return
+		}
+		select {
+		case have.reaped <- ending{p.Code, p.Signal}:
+		default:
+		}
+	case opForget, opNoStdin, opRelease:
+		if w := s.waitingFor(); w != nil {
+			s.hearPrimary(w, p)
+		}
+	}
+}
+
+// reserve takes a name for a process that is about to start.
+func (s *server) reserve(n task.Name) error {
+	if err := checkName(n); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.procs[n]; ok || s.leaving {
+		return fmt.Errorf("process %s runs already", n)
+	}
+	s.procs[n] = nil
+	return nil
+}
+
+func (s *server) remove(p *process) {
+	s.mu.Lock()
+	delete(s.procs, p.Name)
+	second := s.second
+	s.mu.Unlock()
+	if second != nil {
+		second.tell(message{Op: opForget, Name: &p.Name, Run: p.Run})
+	}
+	s.work.Go(s.leaveIfDone)
+}
+
+// start starts a process and gives it without anything of it moving yet.
+func (s *server) start(req *parcel) (_ *process, err error) {
+	if req.Name == nil || req.Stdio == nil {
+		return nil, errors.New("a start without a name")
+	}
+	if err := s.reserve(*req.Name); err != nil {
+		return nil, err
+	}
+	s.starting.RLock()
+	defer s.starting.RUnlock()
+	now := time.Now()
+	p := s.newProcess(record{Name: *req.Name, Run: now.UnixNano(), At: now, Stdio: *req.Stdio})
+	if req.Log != nil {
+		p.Log = *req.Log
+	}
+	defer func() {
+		if err != nil {
+			p.release()
+			s.remove(p)
+		}
+	}()
+	e, err := p.tie()
+	if err != nil {
+		return nil, err
+	}
+	if req.Op == opExec {
+		err = s.launchExec(p, req, e)
+	} else {
+		err = s.launchFirst(p, req, e)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.untie()
+	for _, c := range req.Clients {
+		if fd := req.take(fdConn); fd >= 0 {
+			c.Conn = fd.Poll("client")
+			if err := p.attach(c); err != nil {
+				complain("attach to "+p.Name.String(), err)
+			}
+		}
+	}
+	return p, nil
+}
+
+func (s *server) launchFirst(p *process, req *parcel, e ends) error {
+	if req.Spec == nil || req.Spec.Linux == nil || req.Spec.Process == nil {
+		return errors.New("a launch without a spec")
+	}
+	p.Cgroup = req.Spec.Linux.CgroupsPath
+	// Before there is anything to clean up, note where to look for it.
+	l := life{Cgroup: p.Cgroup}
+	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
+		return err
+	}
+	rootfs := req.take(fdRootfs).File("rootfs")
+	if rootfs != nil {
+		defer rootfs.Close()
+	}
+	c, err := s.launcher.start(s.ctx, req, rootfs, e)
+	if err != nil {
+		return err
+	}
+	if err := p.born(c); err != nil {
+		return err
+	}
+	l.Pid, l.Run, l.At = p.Pid, p.Run, p.At
+	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
+		complain("start of "+p.Name.String(), err)
+	}
+	return nil
+}
+
+func (s *server) launchExec(p *process, req *parcel, e ends) error {
+	if req.Process == nil {
+		return errors.New("an exec without a process")
+	}
+	s.mu.Lock()
+	target := s.procs[task.Name{Container: p.Name.Container}]
+	s.mu.Unlock()
+	if target == nil || target.told {
+		return fmt.Errorf("container %s is not running", p.Name.Container)
+	}
+	p.Cgroup, p.Log.Path = target.Cgroup, "" // execs are not logged
+	c, err := s.launcher.exec(s.ctx, target, req, e)
+	if err != nil {
+		return err
+	}
+	return p.born(c)
+}
+
+// born takes what came of a start. A process whose terminal cannot be used is ended.
+func (p *process) born(c *child) error {
+	p.Pid, p.pidfd = c.pid, c.pidfd
+	if c.console == nil {
+		return nil
+	}
+	if err := p.console(c.console); err != nil {
+		proc.Send(c.pidfd, 9)
+		c.console.Close()
+		return err
+	}
+	return nil
+}
+
+// keep has a started process run. Whoever asked for it has been answered, so that its
+// exit is told after its start.
+func (s *server) keep(p *process) {
+	s.mu.Lock()
+	s.procs[p.Name] = p
+	s.mu.Unlock()
+	s.work.Go(func() { p.run(s.ctx) })
+}
+
+func (s *server) attach(req *parcel) error {
+	if req.Name == nil || len(req.Clients) != 1 {
+		return errors.New("an attach without a client")
+	}
+	s.mu.Lock()
+	p := s.procs[*req.Name]
+	s.mu.Unlock()
+	fd := req.take(fdConn)
+	if p == nil || fd < 0 {
+		fd.Close()
+		return fmt.Errorf("process %s is not running", *req.Name)
+	}
+	c := req.Clients[0]
+	c.Conn = fd.Poll("client")
+	return p.attach(c)
+}
+
+func (s *server) tellEngine(m message) *link {
+	s.mu.Lock()
+	l := s.engine
+	s.mu.Unlock()
+	if l == nil || l.tell(m) != nil {
+		return nil
+	}
+	return l
+}
+
+func (s *server) tellStandby(m message) {
+	s.mu.Lock()
+	second := s.second
+	s.mu.Unlock()
+	if second != nil {
+		second.tell(m)
+	}
+}
+
+// tellExit tells the engine and waits until it has noted the exit, not for ever. With
+// no engine there, the file tells the next one.
+func (s *server) tellExit(p *process, exit task.Exit) {
+	s.mu.Lock()
+	p.told = true // who connects from here on reads the file
+	l := s.engine
+	s.mu.Unlock()
+	if l == nil || l.tell(message{Op: opExit, Exit: &exit, Name: &p.Name, Run: p.Run}) != nil {
+		return
+	}
+	late := time.NewTimer(ackTime)
+	defer late.Stop()
+	select {
+	case <-p.noted:
+	case <-l.dead:
+	case <-late.C:
+	}
+}
+
+// reapOrphans takes away what died below a container that shares our PID namespace
+// and had lost its parent: such processes become ours. A child that may be one of our
+// own is left to who waits for it.
+func (s *server) reapOrphans(ended <-chan os.Signal) {
+	for {
+		select {
+		case <-ended:
+		case <-s.ctx.Done():
+			return
+		}
+		select { // most are our own, and many come together
+		case <-time.After(orphanTime):
+		case <-s.ctx.Done():
+			return
+		}
+		s.starting.Lock()
+		s.mu.Lock()
+		own := map[int]bool{}
+		for _, p := range s.procs {
+			if p != nil {
+				own[p.Pid] = true
+			}
+		}
+		if s.second != nil {
+			own[s.second.process.Pid] = true
+		}
+		s.mu.Unlock()
+		reap(func(c proc.Stray) bool { return !own[c.Pid] })
+		s.starting.Unlock()
+	}
+}
+
+// reap takes away those dead children that are to be.
+func reap(which func(proc.Stray) bool) {
+	for _, c := range proc.Children() {
+		if !c.Zombie || !which(c) {
+			continue
+		}
+		if f, err := proc.OpenPid(c.Pid); err == nil {
+			proc.Ended(f)
+			f.Close()
+		}
+	}
+}
