@@ -75,7 +75,7 @@ func (s *scanner) next() (*Entry, error) {
 func (s *scanner) block() ([]byte, error) {
 	raw, err := s.read(blockSize)
 	if err == io.ErrUnexpectedEOF {
-		return nil, invalidf("it ends in the middle of a header")
+		return nil, invalidf("it ends in the middle of a header: %w", err)
 	}
 	return raw, err
 }
@@ -114,7 +114,7 @@ func (s *scanner) special(h *header) ([]byte, error) {
 		_, err = s.read(int(padding(h.size)))
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = invalidf("it ends in the middle of an extended header")
+		err = invalidf("it ends in the middle of an extended header: %w", io.ErrUnexpectedEOF)
 	}
 	return data, err
 }
