@@ -24,7 +24,7 @@ func newAttach(a *App) *cobra.Command {
 			if keys == "" {
 				keys = a.config().DetachKeys
 			}
-			return a.attach(cmd.Context(), args[0], keys, !noStdin, sigProxy)
+			return attach(cmd.Context(), a, args[0], keys, !noStdin, sigProxy)
 		},
 	}
 	f := cmd.Flags()
@@ -34,14 +34,14 @@ func newAttach(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) attach(ctx context.Context, name, keys string, stdin, sigProxy bool) error {
+func attach(ctx context.Context, a *App, name, keys string, stdin, sigProxy bool) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
 	}
 	containers := c.Containers()
 	waiting, waitErr := containers.Wait(context.WithoutCancel(ctx), name, "")
-	info, err := a.attachable(ctx, name)
+	info, err := attachable(ctx, a, name)
 	if err != nil {
 		return err
 	}
@@ -51,15 +51,15 @@ func (a *App) attach(ctx context.Context, name, keys string, stdin, sigProxy boo
 	}
 	if sigProxy && !tty {
 		ctx = context.WithoutCancel(ctx) // signals are the container's
-		defer a.forwardSignals(ctx, name)()
+		defer forwardSignals(ctx, a, name)()
 	}
-	s, err := a.attachTo(ctx, name, tty, keys, stdin && info.Config.OpenStdin, true, true)
+	s, err := attachTo(ctx, a, name, tty, keys, stdin && info.Config.OpenStdin, true, true)
 	if err != nil {
 		return err
 	}
 	defer s.end()
 	// It may have stopped in between, and then nothing would ever end this.
-	if _, err := a.attachable(ctx, name); err != nil {
+	if _, err := attachable(ctx, a, name); err != nil {
 		return err
 	}
 	if tty && terminal(a.Out) {
@@ -67,7 +67,7 @@ func (a *App) attach(ctx context.Context, name, keys string, stdin, sigProxy boo
 		if rows, columns := a.terminalSize(); rows != 0 || columns != 0 {
 			containers.Resize(ctx, name, rows+1, columns+1)
 		}
-		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+		defer followSize(ctx, a, func(ctx context.Context, rows, columns uint) error {
 			return containers.Resize(ctx, name, rows, columns)
 		})()
 	}
@@ -95,7 +95,7 @@ func attachedExit(waiting *client.Waiting, err error) error {
 }
 
 // attachable gives a container that can be attached to.
-func (a *App) attachable(ctx context.Context, name string) (api.Container, error) {
+func attachable(ctx context.Context, a *App, name string) (api.Container, error) {
 	info, _, err := a.engine.Containers().Inspect(ctx, name, false)
 	switch {
 	case err != nil:

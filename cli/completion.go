@@ -56,14 +56,14 @@ func (a *App) completeContainers(state func(string) bool) completer {
 		if strings.HasPrefix(cmd.Use, "exec") && len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveDefault
 		}
-		names := a.containerNames(cmd, state)
+		names := containerNames(a, cmd, state)
 		names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) })
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
 // containerNames gives nothing when no engine answers: a shell must not be told errors.
-func (a *App) containerNames(cmd *cobra.Command, state func(string) bool) []string {
+func containerNames(a *App, cmd *cobra.Command, state func(string) bool) []string {
 	a.StartEngine = nil // completing starts no engine
 	c, err := a.Client()
 	if err != nil {
@@ -94,11 +94,11 @@ func (a *App) completeImages(most int) completer {
 		if most > 0 && len(args) >= most {
 			return nil, cobra.ShellCompDirectiveDefault
 		}
-		return a.imageNames(cmd), cobra.ShellCompDirectiveNoFileComp
+		return imageNames(a, cmd), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
-func (a *App) imageNames(cmd *cobra.Command) []string {
+func imageNames(a *App, cmd *cobra.Command) []string {
 	a.StartEngine = nil
 	c, err := a.Client()
 	if err != nil {
@@ -113,7 +113,7 @@ func (a *App) imageNames(cmd *cobra.Command) []string {
 
 // completeObjects completes what `inspect` can be given.
 func (a *App) completeObjects(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return append(a.containerNames(cmd, anyState), a.imageNames(cmd)...), cobra.ShellCompDirectiveNoFileComp
+	return append(containerNames(a, cmd, anyState), imageNames(a, cmd)...), cobra.ShellCompDirectiveNoFileComp
 }
 
 func completeSignals(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -27,11 +27,11 @@ func newCreate(a *App) *cobra.Command {
 		ValidArgsFunction:     a.completeImages(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.image, c.args = args[0], args[1:]
-			req, err := a.containerRequest(cmd.Flags(), &o, &c, "create")
+			req, err := containerRequest(a, cmd.Flags(), &o, &c, "create")
 			if err != nil {
 				return err
 			}
-			id, err := a.create(cmd.Context(), &o, req)
+			id, err := createContainer(cmd.Context(), a, &o, req)
 			if err == nil {
 				fmt.Fprintln(a.Out, id)
 			}
@@ -43,13 +43,13 @@ func newCreate(a *App) *cobra.Command {
 	o.add(f)
 	c.add(f)
 	c.mounts.warn = a.warn
-	a.completeContainerFlags(cmd)
+	completeContainerFlags(a, cmd)
 	return cmd
 }
 
 // containerRequest makes the flags of run or create into a request. What is wrong
 // with them leads to exit code 125.
-func (a *App) containerRequest(f *pflag.FlagSet, o *createFlags, c *containerFlags, command string) (req api.CreateContainer, err error) {
+func containerRequest(a *App, f *pflag.FlagSet, o *createFlags, c *containerFlags, command string) (req api.CreateContainer, err error) {
 	switch o.pull {
 	case "always", "missing", "never", "":
 	default:
@@ -66,14 +66,14 @@ func (a *App) containerRequest(f *pflag.FlagSet, o *createFlags, c *containerFla
 		}
 	}
 	if err != nil {
-		return req, &exitError{code: 125, text: a.withHelp(err, command), err: err}
+		return req, &exitError{code: 125, text: withHelp(a, err, command), err: err}
 	}
 	return req, nil
 }
 
-// create makes a container, pulling its image when that is wanted and needed, and
+// createContainer makes a container, pulling its image when that is wanted and needed, and
 // gives its id.
-func (a *App) create(ctx context.Context, o *createFlags, req api.CreateContainer) (id string, err error) {
+func createContainer(ctx context.Context, a *App, o *createFlags, req api.CreateContainer) (id string, err error) {
 	cid, err := openCIDFile(req.HostConfig.ContainerIDFile)
 	if err != nil {
 		return "", err
@@ -92,12 +92,12 @@ func (a *App) create(ctx context.Context, o *createFlags, req api.CreateContaine
 		platform = strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 	}
 	if o.apiSocket {
-		if err := a.shareSocket(&req); err != nil {
+		if err := shareSocket(a, &req); err != nil {
 			return "", err
 		}
 	}
 	if o.pull == "always" {
-		if err := a.pull(ctx, ref, platform, o.quiet); err != nil {
+		if err := pullImage(ctx, a, ref, platform, o.quiet); err != nil {
 			return "", err
 		}
 	}
@@ -112,7 +112,7 @@ func (a *App) create(ctx context.Context, o *createFlags, req api.CreateContaine
 		if !o.quiet {
 			a.warn("Unable to find image '%s' locally", ref.OrLatest().Familiar())
 		}
-		if err := a.pull(ctx, ref, platform, o.quiet); err != nil {
+		if err := pullImage(ctx, a, ref, platform, o.quiet); err != nil {
 			return "", err
 		}
 		created, err = c.Containers().Create(ctx, o.name, platform, req)
@@ -134,7 +134,7 @@ func (a *App) create(ctx context.Context, o *createFlags, req api.CreateContaine
 
 // shareSocket binds the engine's socket into the container. Logins are not handed on:
 // a container that needs them gets them by a mount of the user's own.
-func (a *App) shareSocket(req *api.CreateContainer) error {
+func shareSocket(a *App, req *api.CreateContainer) error {
 	host, err := a.host()
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func (c *cidFile) close(id string) error {
 
 // completeContainerFlags lets a shell complete the values of some of the flags of run
 // and create.
-func (a *App) completeContainerFlags(cmd *cobra.Command) {
+func completeContainerFlags(a *App, cmd *cobra.Command) {
 	if !a.full {
 		return
 	}

@@ -25,7 +25,7 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 // withHelp words an error of `run` and `create` as Docker does.
-func (a *App) withHelp(err error, command string) string {
+func withHelp(a *App, err error, command string) string {
 	return fmt.Sprintf("%s: %v\n\nRun '%s %s --help' for more information", a.name, err, a.name, command)
 }
 

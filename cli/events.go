@@ -29,7 +29,7 @@ func newEvents(a *App) *cobra.Command {
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Filters = filters.values
-			return a.events(cmd.Context(), format, o)
+			return printEvents(cmd.Context(), a, format, o)
 		},
 	}
 	f := cmd.Flags()
@@ -40,7 +40,7 @@ func newEvents(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) events(ctx context.Context, format string, o client.EventsOptions) error {
+func printEvents(ctx context.Context, a *App, format string, o client.EventsOptions) error {
 	t, err := eventTemplate(format)
 	if err != nil {
 		return &exitError{code: 64, text: "Error parsing format: " + err.Error()}

@@ -28,7 +28,7 @@ func newExec(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container exec, exec"},
 		ValidArgsFunction:     a.completeContainers(unpaused),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.exec(cmd.Context(), args[0], args[1:], o)
+			return execIn(cmd.Context(), a, args[0], args[1:], o)
 		},
 	}
 	f := cmd.Flags()
@@ -45,7 +45,7 @@ func newExec(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) exec(ctx context.Context, name string, command []string, o execFlags) error {
+func execIn(ctx context.Context, a *App, name string, command []string, o execFlags) error {
 	env, err := readPairs(o.envFiles, o.env, os.LookupEnv)
 	if err != nil {
 		return err
@@ -84,11 +84,11 @@ func (a *App) exec(ctx context.Context, name string, command []string, o execFla
 	case o.detach:
 		return c.Execs().Start(ctx, id, start)
 	}
-	return a.execAttached(ctx, id, config, start)
+	return execAttached(ctx, a, id, config, start)
 }
 
 // execAttached starts a command, ties ourselves to it and gives its exit code.
-func (a *App) execAttached(ctx context.Context, id string, config api.CreateExec, start api.StartExec) error {
+func execAttached(ctx context.Context, a *App, id string, config api.CreateExec, start api.StartExec) error {
 	execs := a.engine.Execs()
 	stream, err := execs.Attach(ctx, id, start)
 	if err != nil {
@@ -103,7 +103,7 @@ func (a *App) execAttached(ctx context.Context, id string, config api.CreateExec
 		return err
 	}
 	if config.Tty && terminal(a.In) {
-		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+		defer followSize(ctx, a, func(ctx context.Context, rows, columns uint) error {
 			return execs.Resize(ctx, id, rows, columns)
 		})()
 	}

@@ -15,7 +15,7 @@ import (
 const aliases = "aliases"
 
 // printHelp prints a command's help.
-func (a *App) printHelp(cmd *cobra.Command) {
+func printHelp(a *App, cmd *cobra.Command) {
 	w := &strings.Builder{}
 	use := cmd.UseLine()
 	if cmd.HasSubCommands() {
@@ -40,13 +40,13 @@ func (a *App) printHelp(cmd *cobra.Command) {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
 	}
 	if cmd.HasParent() && cmd.HasAvailableFlags() {
-		fmt.Fprintf(w, "\nOptions:\n%s\n", a.flagHelp(cmd.Flags().FlagUsagesWrapped))
+		fmt.Fprintf(w, "\nOptions:\n%s\n", flagHelp(a, cmd.Flags().FlagUsagesWrapped))
 	}
 	if cmd.HasSubCommands() {
-		a.listCommands(w, cmd)
+		listCommands(a, w, cmd)
 	}
 	if !cmd.HasParent() {
-		fmt.Fprintf(w, "\nGlobal Options:\n%s\n", a.flagHelp(new(globals).flags().FlagUsagesWrapped))
+		fmt.Fprintf(w, "\nGlobal Options:\n%s\n", flagHelp(a, new(globals).flags().FlagUsagesWrapped))
 	}
 	if cmd.HasSubCommands() {
 		fmt.Fprintf(w, "\nRun '%s COMMAND --help' for more information on a command.\n", cmd.CommandPath())
@@ -55,7 +55,7 @@ func (a *App) printHelp(cmd *cobra.Command) {
 }
 
 // listCommands lists what is below a command: at the top the everyday ones first.
-func (a *App) listCommands(w io.Writer, cmd *cobra.Command) {
+func listCommands(a *App, w io.Writer, cmd *cobra.Command) {
 	everyday := []string{"run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"}
 	var parts [3][]*cobra.Command
 	for _, c := range cmd.Commands() {
@@ -84,7 +84,7 @@ func (a *App) listCommands(w io.Writer, cmd *cobra.Command) {
 }
 
 // flagHelp lays flags out for the width of the terminal, or 80 columns.
-func (a *App) flagHelp(usages func(int) string) string {
+func flagHelp(a *App, usages func(int) string) string {
 	width := 80
 	if w, _, err := term.GetSize(int(a.In.Fd())); err == nil {
 		width = w

@@ -44,7 +44,7 @@ func newImageInspect(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.inspect(args, format, func(name string) (any, []byte, error) {
+			return inspectAll(a, args, format, func(name string) (any, []byte, error) {
 				raw, err := c.Images().Inspect(cmd.Context(), name, p)
 				if err != nil {
 					return nil, nil, err
@@ -95,7 +95,7 @@ func pruneImages(ctx context.Context, a *App, all bool, filters api.Filters) err
 	if err != nil {
 		return err
 	}
-	report, err := c.Images().Prune(ctx, a.pruneFilters(filters))
+	report, err := c.Images().Prune(ctx, pruneFilters(a, filters))
 	if err != nil {
 		return err
 	}

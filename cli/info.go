@@ -43,15 +43,15 @@ func newInfo(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "system info, info"},
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.info(cmd.Context(), format)
+			return printInfo(cmd.Context(), a, format)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", inspectFormatHelp)
 	return cmd
 }
 
-func (a *App) info(ctx context.Context, format string) error {
-	out := infoOut{Info: &api.Info{}, ClientInfo: &clientInfo{clientVersion: a.clientVersion(), Debug: a.globals.debug, Plugins: []struct{}{}}}
+func printInfo(ctx context.Context, a *App, format string) error {
+	out := infoOut{Info: &api.Info{}, ClientInfo: &clientInfo{clientVersion: ownVersion(a), Debug: a.globals.debug, Plugins: []struct{}{}}}
 	var unreachable error
 	if needsEngine(format, out) {
 		c, err := a.Client()
@@ -76,9 +76,9 @@ func (a *App) info(ctx context.Context, format string) error {
 		}
 	}
 	if format != "" {
-		return errors.Join(unreachable, a.formatInfo(format, out))
+		return errors.Join(unreachable, formatInfo(a, format, out))
 	}
-	return errors.Join(a.printInfo(out), unreachable)
+	return errors.Join(writeInfo(a, out), unreachable)
 }
 
 // needsEngine tells whether a format asks for more than this program itself knows.
@@ -106,7 +106,7 @@ func hasPlaceholder(s string) bool {
 	return false
 }
 
-func (a *App) formatInfo(format string, out infoOut) error {
+func formatInfo(a *App, format string, out infoOut) error {
 	if format == "json" {
 		format = "{{json .}}"
 	}
@@ -124,7 +124,7 @@ func (a *App) formatInfo(format string, out infoOut) error {
 }
 
 // printInfo prints for people. What belongs on stderr goes there after what it is about.
-func (a *App) printInfo(out infoOut) error {
+func writeInfo(a *App, out infoOut) error {
 	var w bytes.Buffer
 	fmt.Fprintln(&w, "Client:")
 	line(&w, " Version:   ", out.ClientInfo.Version)
@@ -132,7 +132,7 @@ func (a *App) printInfo(out infoOut) error {
 	fmt.Fprintln(&w, " Debug Mode:", out.ClientInfo.Debug)
 	fmt.Fprint(&w, "\nServer:\n")
 	if out.Info != nil {
-		a.writeInfo(&w, out)
+		writeEngine(a, &w, out)
 		out.ServerErrors = append(out.ServerErrors, writeSecurity(nil, out.SecurityOptions)...)
 	}
 	if _, err := a.Out.Write(w.Bytes()); err != nil {
@@ -153,7 +153,7 @@ func (a *App) printInfo(out infoOut) error {
 }
 
 // writeInfo writes what the engine tells of itself.
-func (a *App) writeInfo(w *bytes.Buffer, i infoOut) {
+func writeEngine(a *App, w *bytes.Buffer, i infoOut) {
 	fmt.Fprintf(w, " Containers: %d\n  Running: %d\n  Paused: %d\n  Stopped: %d\n Images: %d\n",
 		i.Containers, i.ContainersRunning, i.ContainersPaused, i.ContainersStopped, i.Images)
 	line(w, " Server Version:", i.ServerVersion)

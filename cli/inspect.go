@@ -40,8 +40,8 @@ func newInspect(a *App) *cobra.Command {
 			if o.kind != "" && !slices.Contains(inspectTypes, o.kind) {
 				return fmt.Errorf(`unknown type: %q: must be one of "%s"`, o.kind, list)
 			}
-			return a.inspect(args, o.format, func(name string) (any, []byte, error) {
-				return a.inspectAny(cmd.Context(), name, o)
+			return inspectAll(a, args, o.format, func(name string) (any, []byte, error) {
+				return inspectAny(cmd.Context(), a, name, o)
 			})
 		},
 	}
@@ -63,8 +63,8 @@ func newContainerInspect(a *App) *cobra.Command {
 		ValidArgsFunction:     a.completeContainers(anyState),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.kind = "container"
-			return a.inspect(args, o.format, func(name string) (any, []byte, error) {
-				return a.inspectAny(cmd.Context(), name, o)
+			return inspectAll(a, args, o.format, func(name string) (any, []byte, error) {
+				return inspectAny(cmd.Context(), a, name, o)
 			})
 		},
 	}
@@ -95,7 +95,7 @@ var inspectRoutes = []struct {
 
 // inspectAny finds a thing by its name or id, of o.kind or, when that is empty, of
 // the first type that has one.
-func (a *App) inspectAny(ctx context.Context, name string, o inspectOptions) (any, []byte, error) {
+func inspectAny(ctx context.Context, a *App, name string, o inspectOptions) (any, []byte, error) {
 	c, err := a.Client()
 	if err != nil {
 		return nil, nil, err
@@ -152,7 +152,7 @@ func elsewhere(err error) bool {
 // inspect prints things as JSON or by a template. Get gives a thing, for templates,
 // and its JSON as the engine gave it; the thing may be nil. What was found is printed
 // also when something was not.
-func (a *App) inspect(names []string, format string, get func(string) (any, []byte, error)) error {
+func inspectAll(a *App, names []string, format string, get func(string) (any, []byte, error)) error {
 	t, err := parseTemplate("", format)
 	if err != nil {
 		return &exitError{code: 64, text: err.Error()}

@@ -18,7 +18,7 @@ func newKill(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container kill, kill"},
 		ValidArgsFunction:     a.completeContainers(running),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd.Context(), args, nil, func(ctx context.Context, c client.Containers, name string) error {
+			return each(cmd.Context(), a, args, nil, func(ctx context.Context, c client.Containers, name string) error {
 				return c.Kill(ctx, name, signal)
 			})
 		},

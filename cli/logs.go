@@ -21,7 +21,7 @@ func newLogs(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container logs, logs"},
 		ValidArgsFunction:     a.completeContainers(anyState),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.logs(cmd.Context(), args[0], o)
+			return printLogs(cmd.Context(), a, args[0], o)
 		},
 	}
 	f := cmd.Flags()
@@ -34,7 +34,7 @@ func newLogs(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) logs(ctx context.Context, name string, o client.LogsOptions) error {
+func printLogs(ctx context.Context, a *App, name string, o client.LogsOptions) error {
 	o.Stdout, o.Stderr = true, true
 	for _, t := range []struct {
 		name  string

@@ -17,7 +17,7 @@ func newPause(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container pause, pause"},
 		ValidArgsFunction:     a.completeContainers(unpaused),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd.Context(), args, nil, func(ctx context.Context, c client.Containers, name string) error {
+			return each(cmd.Context(), a, args, nil, func(ctx context.Context, c client.Containers, name string) error {
 				return c.Pause(ctx, name)
 			})
 		},
@@ -33,7 +33,7 @@ func newUnpause(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container unpause, unpause"},
 		ValidArgsFunction:     a.completeContainers(paused),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd.Context(), args, nil, func(ctx context.Context, c client.Containers, name string) error {
+			return each(cmd.Context(), a, args, nil, func(ctx context.Context, c client.Containers, name string) error {
 				return c.Unpause(ctx, name)
 			})
 		},

@@ -20,12 +20,12 @@ func newPort(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container port, port"},
 		ValidArgsFunction:     a.completeContainers(running),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.port(cmd.Context(), args[0], strings.Join(args[1:], ""))
+			return printPorts(cmd.Context(), a, args[0], strings.Join(args[1:], ""))
 		},
 	}
 }
 
-func (a *App) port(ctx context.Context, name, wanted string) error {
+func printPorts(ctx context.Context, a *App, name, wanted string) error {
 	c, err := a.Client()
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func newContainerPrune(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report, err := c.Containers().Prune(ctx, a.pruneFilters(filters.values))
+			report, err := c.Containers().Prune(ctx, pruneFilters(a, filters.values))
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func (a *App) confirm(ctx context.Context, question string) (bool, error) {
 
 // pruneFilters adds the filters that config.json sets for all prunes, unless the
 // command line says the contrary.
-func (a *App) pruneFilters(filters api.Filters) api.Filters {
+func pruneFilters(a *App, filters api.Filters) api.Filters {
 	opposite := map[string]string{"label": "label!", "label!": "label"}
 	for _, f := range a.config().PruneFilters {
 		k, v, ok := strings.Cut(f, "=")

@@ -37,7 +37,7 @@ func newPs(a *App) *cobra.Command {
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.sizeSet = cmd.Flags().Changed("size")
-			return a.ps(cmd.Context(), o)
+			return listContainers(cmd.Context(), a, o)
 		},
 	}
 	f := cmd.Flags()
@@ -59,7 +59,7 @@ func newContainerLs(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) ps(ctx context.Context, o psOptions) error {
+func listContainers(ctx context.Context, a *App, o psOptions) error {
 	if o.format == "" {
 		o.format = a.config().PsFormat
 	} else if o.quiet {

@@ -13,8 +13,8 @@ import (
 	"lighter/oci"
 )
 
-// pull has the engine pull an image for a container. How it goes is told on stderr.
-func (a *App) pull(ctx context.Context, ref oci.Reference, platform string, quiet bool) error {
+// pullImage has the engine pull an image for a container. How it goes is told on stderr.
+func pullImage(ctx context.Context, a *App, ref oci.Reference, platform string, quiet bool) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -23,7 +23,7 @@ func (a *App) pull(ctx context.Context, ref oci.Reference, platform string, quie
 	if ref.Digest != "" {
 		tag = string(ref.Digest)
 	}
-	body, err := c.Pull(ctx, ref.Name(), tag, platform, a.registryAuth(ref.Domain))
+	body, err := c.Pull(ctx, ref.Name(), tag, platform, registryAuth(a, ref.Domain))
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (a *App) pull(ctx context.Context, ref oci.Reference, platform string, quie
 
 // registryAuth gives our login at a registry as the header that engines take: JSON in
 // base64url; empty JSON without a login.
-func (a *App) registryAuth(domain string) string {
+func registryAuth(a *App, domain string) string {
 	if domain == "docker.io" || domain == "index.docker.io" {
 		domain = "https://index.docker.io/v1/"
 	}

@@ -22,7 +22,7 @@ func newRestart(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.inTurn(cmd.Context(), args, func(ctx context.Context, c client.Containers, name string) error {
+			return inTurn(cmd.Context(), a, args, func(ctx context.Context, c client.Containers, name string) error {
 				return c.Restart(ctx, name, o.signal, timeout)
 			})
 		},

@@ -25,7 +25,7 @@ func newRm(a *App) *cobra.Command {
 		}),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gone := func(err error) bool { return o.Force && api.Is(err, api.NotFound) }
-			return a.each(cmd.Context(), args, gone, func(ctx context.Context, c client.Containers, name string) error {
+			return each(cmd.Context(), a, args, gone, func(ctx context.Context, c client.Containers, name string) error {
 				if name = strings.Trim(name, "/"); name == "" {
 					return errors.New("container name cannot be empty")
 				}

@@ -75,7 +75,7 @@ func (a *App) run(ctx context.Context, args []string) error {
 		return nil
 	case len(args) == 0:
 		a.full = true
-		a.add(root, a.commands())
+		addCommands(a, root, a.commands())
 		root.SetOut(a.Err)
 		return root.Help()
 	}
@@ -84,7 +84,7 @@ func (a *App) run(ctx context.Context, args []string) error {
 		root.AddCommand(a.commands()[e].build(a))
 	} else if args[0] == "help" || strings.HasPrefix(args[0], "__complete") {
 		a.full = true
-		a.add(root, a.commands())
+		addCommands(a, root, a.commands())
 	} else {
 		return a.unknownCommand(args[0])
 	}
@@ -110,9 +110,9 @@ func (a *App) root() *cobra.Command {
 	root.SetErr(a.Err)
 	root.SetIn(a.In)
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.printHelp(cmd) })
-	root.SetUsageFunc(func(cmd *cobra.Command) error { a.printHelp(cmd); return nil })
-	root.SetHelpCommand(a.helpCommand())
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { printHelp(a, cmd) })
+	root.SetUsageFunc(func(cmd *cobra.Command) error { printHelp(a, cmd); return nil })
+	root.SetHelpCommand(helpCommand(a))
 	root.PersistentFlags().BoolP("help", "h", false, "Print this help")
 	root.PersistentFlags().Lookup("help").Hidden = true
 	root.PersistentFlags().Lookup("help").ShorthandDeprecated = "use --help"
@@ -123,7 +123,7 @@ func (a *App) root() *cobra.Command {
 }
 
 // helpCommand prints the help of another command.
-func (a *App) helpCommand() *cobra.Command {
+func helpCommand(a *App) *cobra.Command {
 	return &cobra.Command{
 		Use:                   "help [COMMAND]",
 		Short:                 "Print the help of a command",
@@ -140,7 +140,7 @@ func (a *App) helpCommand() *cobra.Command {
 }
 
 // add builds commands and puts them below a parent.
-func (a *App) add(parent *cobra.Command, list []entry) {
+func addCommands(a *App, parent *cobra.Command, list []entry) {
 	for _, e := range list {
 		parent.AddCommand(e.build(a))
 	}
@@ -167,6 +167,6 @@ func (a *App) group(name, short string, list []entry) *cobra.Command {
 			}
 		}
 	}
-	a.add(cmd, list) // also when an alias was given: cobra finds it on the command
+	addCommands(a, cmd, list) // also when an alias was given: cobra finds it on the command
 	return cmd
 }

@@ -31,11 +31,11 @@ func newRun(a *App) *cobra.Command {
 		ValidArgsFunction:     a.completeImages(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.image, c.args = args[0], args[1:]
-			req, err := a.containerRequest(cmd.Flags(), &o, &c, "run")
+			req, err := containerRequest(a, cmd.Flags(), &o, &c, "run")
 			if err != nil {
 				return err
 			}
-			return a.runContainer(cmd.Context(), &o, &c, &r, req)
+			return runContainer(cmd.Context(), a, &o, &c, &r, req)
 		},
 	}
 	f := cmd.Flags()
@@ -46,11 +46,11 @@ func newRun(a *App) *cobra.Command {
 	o.add(f)
 	c.add(f)
 	c.mounts.warn = a.warn
-	a.completeContainerFlags(cmd)
+	completeContainerFlags(a, cmd)
 	return cmd
 }
 
-func (a *App) runContainer(ctx context.Context, o *createFlags, c *containerFlags, r *runFlags, req api.CreateContainer) error {
+func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags, r *runFlags, req api.CreateContainer) error {
 	config := req.ContainerConfig
 	if r.detach {
 		if len(c.attach) > 0 {
@@ -60,20 +60,20 @@ func (a *App) runContainer(ctx context.Context, o *createFlags, c *containerFlag
 	} else if err := a.checkTTY(config.AttachStdin, config.Tty); err != nil {
 		return err
 	}
-	id, err := a.create(ctx, o, req)
+	id, err := createContainer(ctx, a, o, req)
 	if err != nil {
-		return a.runError(err)
+		return runError(a, err)
 	}
 	// From here on signals are the container's, and the wait for it is called off by nothing.
 	ctx = context.WithoutCancel(ctx)
 	if r.sigProxy && !r.detach {
-		defer a.forwardSignals(ctx, id)()
+		defer forwardSignals(ctx, a, id)()
 	}
 	containers := a.engine.Containers()
 	if !config.AttachStdin && !config.AttachStdout && !config.AttachStderr {
 		fmt.Fprintln(a.Out, id)
 		if err := containers.Start(ctx, id, "", ""); err != nil {
-			return a.runError(err)
+			return runError(a, err)
 		}
 		return nil
 	}
@@ -81,7 +81,7 @@ func (a *App) runContainer(ctx context.Context, o *createFlags, c *containerFlag
 	if keys == "" {
 		keys = a.config().DetachKeys
 	}
-	s, err := a.attachTo(ctx, id, config.Tty, keys, config.AttachStdin, config.AttachStdout, config.AttachStderr)
+	s, err := attachTo(ctx, a, id, config.Tty, keys, config.AttachStdin, config.AttachStdout, config.AttachStderr)
 	if err != nil {
 		return err
 	}
@@ -99,18 +99,18 @@ func (a *App) runContainer(ctx context.Context, o *createFlags, c *containerFlag
 		if c.rm {
 			waiting.Result() // until it is removed
 		}
-		return a.runError(err)
+		return runError(a, err)
 	}
 	if config.Tty && terminal(a.Out) {
-		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+		defer followSize(ctx, a, func(ctx context.Context, rows, columns uint) error {
 			return containers.Resize(ctx, id, rows, columns)
 		})()
 	}
-	return a.finish(ctx, s, waiting)
+	return finish(ctx, a, s, waiting)
 }
 
 // attachTo ties our stdin, stdout and stderr to a container.
-func (a *App) attachTo(ctx context.Context, id string, tty bool, keys string, stdin, stdout, stderr bool) (*session, error) {
+func attachTo(ctx context.Context, a *App, id string, tty bool, keys string, stdin, stdout, stderr bool) (*session, error) {
 	stream, err := a.engine.Containers().Attach(ctx, id, client.AttachOptions{
 		Stdin: stdin, Stdout: stdout, Stderr: stderr, DetachKeys: keys,
 	})
@@ -139,9 +139,9 @@ func (a *App) attachTo(ctx context.Context, id string, tty bool, keys string, st
 
 // finish waits for the output's end and gives the container's exit code as an error.
 // The user having detached is no error.
-func (a *App) finish(ctx context.Context, s *session, waiting *client.Waiting) error {
+func finish(ctx context.Context, a *App, s *session, waiting *client.Waiting) error {
 	if s.out == nil && s.err == nil {
-		return a.finishBlind(ctx, s, waiting)
+		return finishBlind(ctx, a, s, waiting)
 	}
 	switch err := s.wait(ctx); {
 	case errors.Is(err, errDetached):
@@ -153,7 +153,7 @@ func (a *App) finish(ctx context.Context, s *session, waiting *client.Waiting) e
 }
 
 // finishBlind is finish without output: either the container ends, or the user detaches.
-func (a *App) finishBlind(ctx context.Context, s *session, waiting *client.Waiting) error {
+func finishBlind(ctx context.Context, a *App, s *session, waiting *client.Waiting) error {
 	ended := make(chan error, 1)
 	go func() { ended <- exitCode(waiting) }() // a detached container is not waited for
 	for {
@@ -187,7 +187,7 @@ func exitCode(waiting *client.Waiting) error {
 
 // runError finds the exit code of a container that could not be run: as shells do,
 // 127 for a command that is not there, 126 for one that cannot be executed.
-func (a *App) runError(err error) error {
+func runError(a *App, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -204,5 +204,5 @@ func (a *App) runError(err error) error {
 			break
 		}
 	}
-	return &exitError{code: code, text: a.withHelp(err, "run"), err: err}
+	return &exitError{code: code, text: withHelp(a, err, "run"), err: err}
 }

@@ -31,12 +31,12 @@ func newStart(a *App) *cobra.Command {
 				if len(args) > 1 {
 					return errors.New("you cannot start and attach multiple containers at once")
 				}
-				return a.startAttached(cmd.Context(), args[0], o)
+				return startAttached(cmd.Context(), a, args[0], o)
 			}
 			if o.checkpoint != "" && len(args) > 1 {
 				return errors.New("you cannot restore multiple containers at once")
 			}
-			return a.start(cmd.Context(), args, o)
+			return startContainers(cmd.Context(), a, args, o)
 		},
 	}
 	f := cmd.Flags()
@@ -48,7 +48,7 @@ func newStart(a *App) *cobra.Command {
 	return cmd
 }
 
-func (a *App) start(ctx context.Context, names []string, o startFlags) error {
+func startContainers(ctx context.Context, a *App, names []string, o startFlags) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (a *App) start(ctx context.Context, names []string, o startFlags) error {
 	return nil
 }
 
-func (a *App) startAttached(ctx context.Context, name string, o startFlags) error {
+func startAttached(ctx context.Context, a *App, name string, o startFlags) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -83,13 +83,13 @@ func (a *App) startAttached(ctx context.Context, name string, o startFlags) erro
 	tty := info.Config.Tty
 	if !tty {
 		ctx = context.WithoutCancel(ctx) // signals are the container's
-		defer a.forwardSignals(ctx, info.ID)()
+		defer forwardSignals(ctx, a, info.ID)()
 	}
 	keys := o.detachKeys
 	if keys == "" {
 		keys = a.config().DetachKeys
 	}
-	s, err := a.attachTo(ctx, info.ID, tty, keys, o.interactive && info.Config.OpenStdin, true, true)
+	s, err := attachTo(ctx, a, info.ID, tty, keys, o.interactive && info.Config.OpenStdin, true, true)
 	if err != nil {
 		return err
 	}
@@ -110,9 +110,9 @@ func (a *App) startAttached(ctx context.Context, name string, o startFlags) erro
 		return err
 	}
 	if tty && terminal(a.Out) {
-		defer a.followSize(ctx, func(ctx context.Context, rows, columns uint) error {
+		defer followSize(ctx, a, func(ctx context.Context, rows, columns uint) error {
 			return c.Containers().Resize(ctx, info.ID, rows, columns)
 		})()
 	}
-	return a.finish(ctx, s, waiting)
+	return finish(ctx, a, s, waiting)
 }

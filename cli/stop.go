@@ -51,7 +51,7 @@ func newStop(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.each(cmd.Context(), args, nil, func(ctx context.Context, c client.Containers, name string) error {
+			return each(cmd.Context(), a, args, nil, func(ctx context.Context, c client.Containers, name string) error {
 				return c.Stop(ctx, name, o.signal, timeout)
 			})
 		},

@@ -46,7 +46,7 @@ func (a *App) checkTTY(stdin, tty bool) error {
 // followSize tells a process the size of our terminal, now and whenever it changes,
 // until the returned function is called. The first telling is tried several times: the
 // process may not be there yet.
-func (a *App) followSize(ctx context.Context, resize func(ctx context.Context, rows, columns uint) error) (stop func()) {
+func followSize(ctx context.Context, a *App, resize func(ctx context.Context, rows, columns uint) error) (stop func()) {
 	tell := func() error {
 		rows, columns := a.terminalSize()
 		if rows == 0 && columns == 0 {
@@ -92,7 +92,7 @@ func (a *App) followSize(ctx context.Context, resize func(ctx context.Context, r
 
 // forwardSignals sends every signal that we get to a container, until the returned
 // function is called.
-func (a *App) forwardSignals(ctx context.Context, id string) (stop func()) {
+func forwardSignals(ctx context.Context, a *App, id string) (stop func()) {
 	c := a.engine.Containers()
 	got := make(chan os.Signal, 128)
 	syssignal.CatchAll(got)

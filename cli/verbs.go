@@ -16,7 +16,7 @@ const maxParallel = 50
 // each runs a verb on every container, side by side, and prints those it worked on
 // in the order they were given. Skip, which may be nil, tells errors that do not count;
 // they are printed.
-func (a *App) each(ctx context.Context, names []string, skip func(error) bool, verb func(context.Context, client.Containers, string) error) error {
+func each(ctx context.Context, a *App, names []string, skip func(error) bool, verb func(context.Context, client.Containers, string) error) error {
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func (a *App) each(ctx context.Context, names []string, skip func(error) bool, v
 
 // inTurn runs a verb on every container, one after the other, and prints each that
 // it worked on at once.
-func (a *App) inTurn(ctx context.Context, names []string, verb func(context.Context, client.Containers, string) error) error {
+func inTurn(ctx context.Context, a *App, names []string, verb func(context.Context, client.Containers, string) error) error {
 	c, err := a.Client()
 	if err != nil {
 		return err

@@ -79,14 +79,14 @@ func newVersion(a *App) *cobra.Command {
 		DisableFlagsInUseLine: true,
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.printVersion(cmd.Context(), format)
+			return printVersion(cmd.Context(), a, format)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", inspectFormatHelp)
 	return cmd
 }
 
-func (a *App) printVersion(ctx context.Context, format string) error {
+func printVersion(ctx context.Context, a *App, format string) error {
 	switch format {
 	case "":
 		format = versionFormat
@@ -99,7 +99,7 @@ func (a *App) printVersion(ctx context.Context, format string) error {
 	if err != nil {
 		return &exitError{code: 64, text: "template parsing error: " + err.Error()}
 	}
-	v := versions{Client: a.clientVersion()}
+	v := versions{Client: ownVersion(a)}
 	c, err := a.Client()
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (a *App) printVersion(ctx context.Context, format string) error {
 }
 
 // clientVersion tells of this program.
-func (a *App) clientVersion() clientVersion {
+func ownVersion(a *App) clientVersion {
 	v := clientVersion{
 		Version:           a.version(),
 		DefaultAPIVersion: api.Version,
