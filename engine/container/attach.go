@@ -25,7 +25,7 @@ func (cs *Containers) CheckAttach(ref string, detachKeys string) (tty bool, err 
 	if _, err := parseKeys(detachKeys); err != nil {
 		return false, invalid("Invalid detach keys (%s) provided", detachKeys)
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return false, err
 	}
@@ -43,7 +43,7 @@ func (cs *Containers) Attach(ctx context.Context, ref string, o AttachOptions) e
 	if _, err := cs.CheckAttach(ref, o.DetachKeys); err != nil {
 		return err
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (cs *Containers) Attach(ctx context.Context, ref string, o AttachOptions) e
 		client.Conn.Close()
 		return nil
 	}
-	if c.keepPending(client) {
+	if c.door.wait(client) {
 		return nil
 	}
 	defer client.Conn.Close()
@@ -98,49 +98,6 @@ func streamOf(name string) byte {
 	return 1
 }
 
-// keepPending keeps a client for the start, unless the process is there already.
-func (c *container) keepPending(client task.Client) bool {
-	c.attach.Lock()
-	defer c.attach.Unlock()
-	if c.launched {
-		return false
-	}
-	c.pending = append(c.pending, client)
-	return true
-}
-
-// takePending gives the clients that are there before a launch.
-func (c *container) takePending() []task.Client {
-	c.attach.Lock()
-	defer c.attach.Unlock()
-	list := c.pending
-	c.pending = nil
-	return list
-}
-
-// openDoor lets later clients go straight to the keeper, and gives those who came
-// during the launch.
-func (c *container) openDoor() []task.Client {
-	c.attach.Lock()
-	defer c.attach.Unlock()
-	c.launched = true
-	list := c.pending
-	c.pending = nil
-	return list
-}
-
-// shutDoor makes later clients wait for the next start.
-func (c *container) shutDoor() {
-	c.attach.Lock()
-	defer c.attach.Unlock()
-	c.launched = false
-}
-
-func (c *container) dropPending() {
-	c.shutDoor()
-	closeClients(c.takePending())
-}
-
 // Detached notes that a client left by its detach keys; it is handed to the keeper.
 func (cs *Containers) Detached(name task.Name) {
 	c := cs.index.get(name.Container)
@@ -156,7 +113,7 @@ func (cs *Containers) Detached(name task.Name) {
 
 // Resize sets the size of a container's terminal.
 func (cs *Containers) Resize(ctx context.Context, ref string, rows, cols uint32) error {
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}

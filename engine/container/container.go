@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"lighter/api"
-	"lighter/engine/event"
 	"lighter/task"
 )
 
@@ -64,6 +63,7 @@ type snapshot struct {
 
 // container is the place where a container's snapshots follow one another.
 type container struct {
+	cs   *Containers
 	id   string
 	dir  string
 	snap atomic.Pointer[snapshot]
@@ -74,9 +74,7 @@ type container struct {
 
 	state sync.Mutex // guards what follows, and the replacing of snap
 
-	attach   sync.Mutex    // guards the two below
-	pending  []task.Client // attached before the start
-	launched bool          // clients go to the keeper now
+	door     door
 	starting atomic.Pointer[chan struct{}]
 
 	execs execs
@@ -131,8 +129,6 @@ type Containers struct {
 	execs execIndex
 	work  sync.WaitGroup // removals and clean-ups that go on behind a verb
 	specs specCache
-
-	corrupt sync.Map // id → error of its record
 }
 
 // New takes over the containers in d.Dir: what an earlier engine left half-done is
@@ -145,7 +141,7 @@ func New(ctx context.Context, d Deps) (*Containers, error) {
 	if err := os.MkdirAll(d.Dir, 0o710); err != nil {
 		return nil, err
 	}
-	return cs, cs.restore(ctx)
+	return cs, restore(ctx, cs)
 }
 
 // Close waits for what goes on in the background. Containers go on.
@@ -153,34 +149,8 @@ func (cs *Containers) Close() {
 	cs.work.Wait()
 }
 
-// find looks a container up: by id, name, or the beginning of an id.
-func (cs *Containers) find(ref string) (*container, error) {
-	c, err := cs.index.find(ref)
-	if err != nil {
-		if bad, ok := cs.damaged(ref); ok {
-			return nil, bad
-		}
-	}
-	return c, err
-}
-
-// damaged finds a container whose record cannot be read.
-func (cs *Containers) damaged(ref string) (err error, found bool) {
-	cs.corrupt.Range(func(id, cause any) bool {
-		if len(ref) >= 4 && strings.HasPrefix(id.(string), ref) {
-			err, found = api.Errorf(api.Internal, "container %s cannot be used: %w", id, cause.(error)), true
-		}
-		return !found
-	})
-	return err, found
-}
-
 // publish tells of a container, with the attributes that each of its events has.
-func (cs *Containers) publish(s *snapshot, action string, more ...string) {
-	publish(cs.Events, s, action, more...)
-}
-
-func publish(log *event.Log, s *snapshot, action string, more ...string) {
+func (d *Deps) publish(s *snapshot, action string, more ...string) {
 	attrs := make(map[string]string, len(s.Config.Labels)+2+len(more)/2)
 	for i := 0; i+1 < len(more); i += 2 {
 		attrs[more[i]] = more[i+1]
@@ -192,7 +162,7 @@ func publish(log *event.Log, s *snapshot, action string, more ...string) {
 		attrs["image"] = s.Config.Image
 	}
 	attrs["name"] = s.Name
-	log.Publish("container", action, s.ID, attrs)
+	d.Events.Publish("container", action, s.ID, attrs)
 }
 
 // path is a file of the container's folder.

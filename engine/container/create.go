@@ -20,8 +20,8 @@ func (cs *Containers) Create(ctx context.Context, name string, req api.CreateCon
 	if req.ContainerConfig == nil {
 		return none, invalid("config cannot be empty in order to create a container")
 	}
-	d := newDraft(&req, platform)
-	warnings, err := cs.validate(d.config, d.host)
+	d := newDraft(cs, &req, platform)
+	warnings, err := cs.Host.validate(d.config, d.host)
 	if err != nil {
 		return none, err
 	}
@@ -30,19 +30,19 @@ func (cs *Containers) Create(ctx context.Context, name string, req api.CreateCon
 		if image, err = cs.Images.Resolve(d.config.Image, platform); err != nil {
 			return none, err
 		}
-		warnings = append(warnings, cs.foreign(image.Platform, platform)...)
+		warnings = append(warnings, cs.Host.foreign(image.Platform, platform)...)
 	}
 	if err := validateNetworks(d.networks); err != nil {
 		return none, err
 	}
-	cs.settle(d.host)
+	d.settle()
 	if err := merge(d.config, image.Config); err != nil {
 		return none, err
 	}
 	if err := cs.Log.mergeLog(&d.host.LogConfig); err != nil {
 		return none, err
 	}
-	c, err := cs.build(ctx, name, d, image)
+	c, err := d.build(ctx, name, image)
 	if err != nil {
 		return none, err
 	}
@@ -55,6 +55,7 @@ func (cs *Containers) Create(ctx context.Context, name string, req api.CreateCon
 
 // draft is a container on its way to a record.
 type draft struct {
+	cs       *Containers
 	asked    *asked
 	config   *api.ContainerConfig
 	host     *api.HostConfig
@@ -62,8 +63,8 @@ type draft struct {
 }
 
 // newDraft keeps what was asked for, and works on copies.
-func newDraft(req *api.CreateContainer, platform *api.Platform) *draft {
-	d := &draft{asked: &asked{Config: req.ContainerConfig, Host: req.HostConfig, Platform: platform}}
+func newDraft(cs *Containers, req *api.CreateContainer, platform *api.Platform) *draft {
+	d := &draft{cs: cs, asked: &asked{Config: req.ContainerConfig, Host: req.HostConfig, Platform: platform}}
 	config := *req.ContainerConfig
 	d.config = &config
 	host := api.HostConfig{}
@@ -92,12 +93,12 @@ func newDraft(req *api.CreateContainer, platform *api.Platform) *draft {
 }
 
 // foreign warns of an image for another machine that nobody asked for by platform.
-func (cs *Containers) foreign(p api.Platform, asked *api.Platform) []string {
-	if asked != nil || (p.OS == "" || p.OS == "linux") && (p.Architecture == "" || p.Architecture == cs.Host.Architecture) {
+func (host *Host) foreign(p api.Platform, asked *api.Platform) []string {
+	if asked != nil || (p.OS == "" || p.OS == "linux") && (p.Architecture == "" || p.Architecture == host.Architecture) {
 		return nil
 	}
-	host := api.Platform{OS: "linux", Architecture: cs.Host.Architecture, Variant: cs.Host.Variant}
-	return []string{fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested", platformText(p), platformText(host))}
+	here := api.Platform{OS: "linux", Architecture: host.Architecture, Variant: host.Variant}
+	return []string{fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested", platformText(p), platformText(here))}
 }
 
 func platformText(p api.Platform) string {
@@ -109,7 +110,8 @@ func platformText(p api.Platform) string {
 }
 
 // settle fills in the defaults of the host config.
-func (cs *Containers) settle(h *api.HostConfig) {
+func (d *draft) settle() {
+	h, cs := d.host, d.cs
 	if h.Memory > 0 && h.MemorySwap == 0 {
 		h.MemorySwap = 2 * h.Memory
 	}
@@ -149,7 +151,8 @@ func (cs *Containers) settle(h *api.HostConfig) {
 }
 
 // build makes what a container is on disk, and its place in the index.
-func (cs *Containers) build(ctx context.Context, name string, d *draft, image Image) (_ *container, err error) {
+func (d *draft) build(ctx context.Context, name string, image Image) (_ *container, err error) {
+	cs := d.cs
 	id := newID()
 	if name == "" {
 		if name, err = cs.index.invent(id); err != nil {
@@ -189,32 +192,32 @@ func (cs *Containers) build(ctx context.Context, name string, d *draft, image Im
 	if err = unbuilt(d.config, d.host, d.networks); err != nil {
 		return nil, err
 	}
-	c := newContainer(cs.Dir, r, history{Phase: created.String()}, created)
-	if err = cs.lay(ctx, c); err != nil {
+	c := newContainer(cs, r, history{Phase: created.String()}, created)
+	if err = c.lay(ctx); err != nil {
 		return nil, errors.Join(err, cs.clear(c.id))
 	}
 	cs.index.add(c)
 	return c, nil
 }
 
-func newContainer(dir string, r *record, h history, p phase) *container {
-	c := &container{id: r.ID, dir: filepath.Join(dir, r.ID)}
+func newContainer(cs *Containers, r *record, h history, p phase) *container {
+	c := &container{cs: cs, id: r.ID, dir: filepath.Join(cs.Dir, r.ID)}
 	c.execs.init()
 	c.snap.Store(&snapshot{record: r, history: h, phase: p, superseded: make(chan struct{})})
 	return c
 }
 
 // lay makes the folder, the writable layer and the working folder in it, then the record.
-func (cs *Containers) lay(ctx context.Context, c *container) error {
+func (c *container) lay(ctx context.Context) error {
 	r := c.now().record
 	if err := os.Mkdir(c.dir, 0o710); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
-	if err := cs.Layers.Create(c.id, r.Top, r.Host.AutoRemove); err != nil {
+	if err := c.cs.Layers.Create(c.id, r.Top, r.Host.AutoRemove); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
 	if wd := r.Config.WorkingDir; wd != "" && wd != "/" {
-		if err := cs.makeWorkingDir(c.id, wd); err != nil {
+		if err := c.makeWorkingDir(wd); err != nil {
 			return err
 		}
 	}
@@ -224,13 +227,13 @@ func (cs *Containers) lay(ctx context.Context, c *container) error {
 	return c.saveRecord(r)
 }
 
-func (cs *Containers) makeWorkingDir(id, wd string) error {
-	root, err := cs.Layers.Mount(id)
+func (c *container) makeWorkingDir(wd string) error {
+	root, err := c.cs.Layers.Mount(c.id)
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
 	defer root.Close()
-	err = cs.Rootfs.MkdirAll(root, wd)
+	err = c.cs.Rootfs.MkdirAll(root, wd)
 	if errors.Is(err, ErrNotDir) {
 		return api.Errorf(api.Internal, "Cannot mkdir: %s is not a directory", wd)
 	}
@@ -238,11 +241,11 @@ func (cs *Containers) makeWorkingDir(id, wd string) error {
 }
 
 // clear takes away what a container is on disk. What is already gone is no error.
-func (cs *Containers) clear(id string) error {
-	err := cs.Layers.Remove(id)
-	dir := filepath.Join(cs.Dir, id)
+func (d *Deps) clear(id string) error {
+	err := d.Layers.Remove(id)
+	dir := filepath.Join(d.Dir, id)
 	if _, missing := os.Lstat(dir); errors.Is(missing, os.ErrNotExist) {
 		return err
 	}
-	return errors.Join(err, cs.Trash(dir))
+	return errors.Join(err, d.Trash(dir))
 }

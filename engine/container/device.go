@@ -25,29 +25,29 @@ func defaultDevices() []specs.LinuxDeviceCgroup {
 }
 
 // devices gives the nodes and the rules of a container.
-func (cs *Containers) devices(h *api.HostConfig) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
+func (d *Deps) devices(h *api.HostConfig) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
 	var nodes []specs.LinuxDevice
 	rules := defaultDevices()
 	if h.Privileged {
-		all, err := cs.Rootfs.Devices("/dev")
+		all, err := d.Rootfs.Devices("/dev")
 		if err != nil {
 			return nil, nil, fmt.Errorf("list the host's devices: %w", err)
 		}
 		nodes, rules = all, append(rules, specs.LinuxDeviceCgroup{Allow: true, Access: "rwm"})
 	}
-	for _, d := range h.Devices {
-		if h.Privileged && d.PathOnHost == d.PathInContainer {
+	for _, m := range h.Devices {
+		if h.Privileged && m.PathOnHost == m.PathInContainer {
 			continue // it is there already
 		}
-		found, err := cs.Rootfs.Devices(d.PathOnHost)
+		found, err := d.Rootfs.Devices(m.PathOnHost)
 		if err != nil {
-			return nil, nil, fmt.Errorf("error gathering device information while adding custom device %q: %w", d.PathOnHost, err)
+			return nil, nil, fmt.Errorf("error gathering device information while adding custom device %q: %w", m.PathOnHost, err)
 		}
 		for _, n := range found {
-			n.Path = d.PathInContainer + strings.TrimPrefix(n.Path, d.PathOnHost)
+			n.Path = m.PathInContainer + strings.TrimPrefix(n.Path, m.PathOnHost)
 			nodes = append(nodes, n)
 			if !h.Privileged {
-				rules = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: n.Type, Major: &n.Major, Minor: &n.Minor, Access: d.CgroupPermissions})
+				rules = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: n.Type, Major: &n.Major, Minor: &n.Minor, Access: m.CgroupPermissions})
 			}
 		}
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // active finds a container in which a process can be started.
-func (cs *Containers) active(ref string) (*container, *snapshot, error) {
-	c, err := cs.find(ref)
+func active(cs *Containers, ref string) (*container, *snapshot, error) {
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -37,12 +37,12 @@ func (cs *Containers) ExecCreate(_ context.Context, ref string, req api.CreateEx
 	if len(req.Cmd) == 0 {
 		return "", invalid("no exec command specified")
 	}
-	c, s, err := cs.active(ref)
+	c, s, err := active(cs, ref)
 	if err != nil {
 		return "", err
 	}
 	if req.User != "" {
-		if _, err := cs.inside(s, req.User, false, nil); err != nil {
+		if _, err := c.inside(s, req.User, false, nil); err != nil {
 			return "", invalid("%w", err)
 		}
 	}
@@ -71,26 +71,21 @@ func (e *exec) action(verb string) string {
 }
 
 // inside makes a process for a running container, with its files as they are now.
-func (cs *Containers) inside(s *snapshot, user string, tty bool, env []string) (*specs.Process, error) {
-	root, err := cs.Rootfs.Running(s.Pid)
+func (c *container) inside(s *snapshot, user string, tty bool, env []string) (*specs.Process, error) {
+	root, err := c.cs.Rootfs.Running(s.Pid)
 	if err != nil {
-		if !cs.alive(s) {
+		if !c.now().phase.alive() {
 			return nil, notRunning(s.ID)
 		}
 		return nil, err
 	}
 	defer root.Close()
-	return cs.process(s, root, user, tty, env...)
-}
-
-func (cs *Containers) alive(s *snapshot) bool {
-	c := cs.index.get(s.ID)
-	return c != nil && c.now().phase.alive()
+	return c.cs.process(s, root, user, tty, env...)
 }
 
 // findExec finds an exec whose container runs.
-func (cs *Containers) findExec(id string) (*exec, error) {
-	e := cs.execs.get(id)
+func (x *execIndex) find(id string) (*exec, error) {
+	e := x.get(id)
 	if e == nil {
 		return nil, api.Errorf(api.NotFound, "No such exec instance: %s", id)
 	}
@@ -104,7 +99,7 @@ func (cs *Containers) findExec(id string) (*exec, error) {
 // CheckExec refuses an exec that cannot be started, before the connection is
 // upgraded, and tells whether it has a terminal.
 func (cs *Containers) CheckExec(id string) (tty bool, err error) {
-	e, err := cs.findExec(id)
+	e, err := cs.execs.find(id)
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +121,7 @@ func (e *exec) startable() error {
 // ExecStart starts an exec, once. client is nil for one that nobody watches. When
 // ExecStart returns nil the connection is no longer the caller's.
 func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExec, client *task.Client) error {
-	e, err := cs.findExec(id)
+	e, err := cs.execs.find(id)
 	if err != nil {
 		return err
 	}
@@ -141,7 +136,7 @@ func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExe
 	}
 	s := e.container.now()
 	cs.publish(s, e.action("exec_start"), "execID", e.id)
-	x, err := cs.execTask(s, e, req, client)
+	x, err := e.task(s, req, client)
 	if err == nil {
 		var started task.Started
 		ctx, cancel := undo(ctx)
@@ -182,8 +177,9 @@ func (e *exec) fail(code int) {
 	complain("save an exec", e.container.id, e.save())
 }
 
-func (cs *Containers) execTask(s *snapshot, e *exec, req api.StartExec, client *task.Client) (task.Exec, error) {
-	p, err := cs.inside(s, e.user, e.asked.Tty, e.asked.Env)
+func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.Exec, error) {
+	cs := e.container.cs
+	p, err := e.container.inside(s, e.user, e.asked.Tty, e.asked.Env)
 	if err != nil {
 		return task.Exec{}, err
 	}
@@ -229,8 +225,8 @@ func (cs *Containers) execTask(s *snapshot, e *exec, req api.StartExec, client *
 }
 
 // execExited takes the end of an exec.
-func (cs *Containers) execExited(c *container, t task.Exit) {
-	e := cs.execs.get(t.Name.Exec)
+func (c *container) execExited(t task.Exit) {
+	e := c.cs.execs.get(t.Name.Exec)
 	if e == nil {
 		return // of an engine before this one
 	}
@@ -249,12 +245,12 @@ func (cs *Containers) execExited(c *container, t task.Exit) {
 	}
 	c.execs.remove(e.id)
 	complain("save an exec", c.id, e.save())
-	cs.publish(c.now(), "exec_die", "execID", e.id, "exitCode", itoa(code))
+	c.cs.publish(c.now(), "exec_die", "execID", e.id, "exitCode", itoa(code))
 }
 
 // endExecs ends those that the container's end took along, in case the keeper tells
 // of them later or not at all.
-func (cs *Containers) endExecs(c *container, at time.Time) {
+func (c *container) endExecs(at time.Time) {
 	for _, e := range c.execs.all() {
 		e.mu.Lock()
 		wasRunning := e.stage == execRunning
@@ -269,7 +265,7 @@ func (cs *Containers) endExecs(c *container, at time.Time) {
 
 // ExecResize sets the size of an exec's terminal. One that is just being started is waited for.
 func (cs *Containers) ExecResize(ctx context.Context, id string, rows, cols uint32) error {
-	e, err := cs.findExec(id)
+	e, err := cs.execs.find(id)
 	if err != nil {
 		return err
 	}

@@ -178,7 +178,7 @@ func (e *exec) forget() {
 // restoreExecs finds a container's execs again. One that neither runs nor has ended
 // may still be started; should it have ended while no engine was there, the keeper
 // tells.
-func (cs *Containers) restoreExecs(c *container, alive map[task.Name]task.Running) {
+func (c *container) restoreExecs(alive map[task.Name]task.Running) {
 	files, err := os.ReadDir(filepath.Join(c.dir, execDir))
 	if err != nil {
 		return // none
@@ -208,7 +208,7 @@ func (cs *Containers) restoreExecs(c *container, alive map[task.Name]task.Runnin
 		if e.stage != execEnded {
 			c.execs.add(e)
 		}
-		cs.execs.add(e)
+		c.cs.execs.add(e)
 	}
 }
 

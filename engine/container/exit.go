@@ -16,7 +16,7 @@ func (cs *Containers) Exited(ctx context.Context, e task.Exit) {
 		return
 	}
 	if e.Name.Exec != "" {
-		cs.execExited(c, e)
+		c.execExited(e)
 		return
 	}
 	if starting := c.starting.Load(); starting != nil {
@@ -26,10 +26,11 @@ func (cs *Containers) Exited(ctx context.Context, e task.Exit) {
 			return
 		}
 	}
-	c.exited(ctx, cs, e)
+	c.exited(ctx, e)
 }
 
-func (c *container) exited(ctx context.Context, cs *Containers, e task.Exit) {
+func (c *container) exited(ctx context.Context, e task.Exit) {
+	cs := c.cs
 	auto := c.now().Host.AutoRemove && c.keep.Load() == 0
 	began, exits := c.now().StartedAt, c.now().exits
 	// A container about to be removed leaves no history: should the engine die before
@@ -45,10 +46,10 @@ func (c *container) exited(ctx context.Context, cs *Containers, e task.Exit) {
 		n.exits++
 		n.guessed = e.Unknown
 		n.Pid, n.ExitCode, n.OOMKilled, n.FinishedAt = 0, e.Code, e.OOMKilled, e.At.UTC()
-		c.shutDoor()
+		c.door.shut()
 		return nil
 	}, func(n *snapshot) {
-		cs.endExecs(c, e.At)
+		c.endExecs(e.At)
 		if e.OOMKilled {
 			cs.publish(n, "oom")
 		}
@@ -58,24 +59,24 @@ func (c *container) exited(ctx context.Context, cs *Containers, e task.Exit) {
 		return // a failed start's, which is noted already
 	}
 	complain("save an exit", c.id, err)
-	cs.work.Go(func() { cs.afterExit(context.WithoutCancel(ctx), c, s, auto) })
+	cs.work.Go(func() { c.afterExit(context.WithoutCancel(ctx), s, auto) })
 }
 
 // afterExit frees what the container held while it ran, and removes it if it was
 // created for one run alone.
-func (cs *Containers) afterExit(ctx context.Context, c *container, ended *snapshot, auto bool) {
+func (c *container) afterExit(ctx context.Context, ended *snapshot, auto bool) {
 	if auto {
 		if c.claimRemoval() {
 			defer c.removal.Unlock()
 			c.verb.Lock()
 			defer c.verb.Unlock()
-			complain("remove after the exit", c.id, cs.erase(ctx, c))
+			complain("remove after the exit", c.id, c.erase(ctx))
 		}
 		return // else somebody removes it already
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
 	if n := c.now(); n.exits == ended.exits && !n.phase.alive() { // nobody has started it since
-		complain("clean up after the exit", c.id, cs.teardown(ctx, c.id))
+		complain("clean up after the exit", c.id, c.cs.teardown(ctx, c.id))
 	}
 }

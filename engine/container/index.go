@@ -15,10 +15,12 @@ type index struct {
 	byID  map[string]*container
 	names map[string]string // name → id; reserved before the container is there
 	ids   []string          // sorted, for the beginnings
+
+	corrupt map[string]error // by id, those whose record cannot be read
 }
 
 func (x *index) init() {
-	x.byID, x.names = map[string]*container{}, map[string]string{}
+	x.byID, x.names, x.corrupt = map[string]*container{}, map[string]string{}, map[string]error{}
 }
 
 // reserve takes a name for an id. It gives the id that has the name already, if any.
@@ -64,6 +66,19 @@ func (x *index) remove(c *container) {
 	}
 }
 
+// damage notes a container whose record cannot be read: it is refused, not missing.
+func (x *index) damage(id string, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.corrupt[id] = err
+}
+
+func (x *index) damaged(id string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.corrupt[id] != nil
+}
+
 func (x *index) get(id string) *container {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -85,6 +100,11 @@ func (x *index) find(ref string) (*container, error) {
 	}
 	i, _ := slices.BinarySearch(x.ids, ref)
 	if i == len(x.ids) || !strings.HasPrefix(x.ids[i], ref) {
+		for id, err := range x.corrupt {
+			if len(ref) >= 4 && strings.HasPrefix(id, ref) {
+				return nil, api.Errorf(api.Internal, "container %s cannot be used: %w", id, err)
+			}
+		}
 		return nil, api.Errorf(api.NotFound, "No such container: %s", ref)
 	}
 	if i+1 < len(x.ids) && strings.HasPrefix(x.ids[i+1], ref) {

@@ -10,7 +10,7 @@ import (
 
 // Inspect tells all of a container; with size also how large it is.
 func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Container, error) {
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Co
 		out.Mounts = []api.MountPoint{}
 	}
 	if !s.StartedAt.IsZero() {
-		cs.etcPaths(out, c, s)
+		c.etcPaths(out, s)
 	}
 	if size {
 		rw, all, err := cs.Layers.Usage(s.ID)
@@ -60,10 +60,10 @@ func (s *snapshot) wireState() *api.State {
 }
 
 // etcPaths tells where the files are that every start writes.
-func (cs *Containers) etcPaths(out *api.Container, c *container, s *snapshot) {
+func (c *container) etcPaths(out *api.Container, s *snapshot) {
 	from := c
 	if ref, joins := shared(s.Host.NetworkMode); joins {
-		if other, err := cs.index.find(ref); err == nil {
+		if other, err := c.cs.index.find(ref); err == nil {
 			from = other
 		}
 	}

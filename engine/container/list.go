@@ -24,12 +24,12 @@ var listFilters = []string{"ancestor", "before", "exited", "expose", "health", "
 
 // List tells of containers, the newest first. It waits for no verb.
 func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSummary, error) {
-	f, err := cs.listFilter(&o)
+	f, err := readFilter(cs, &o)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	images := map[string]string{} // of names that were looked up already
+	seen := seen{cs.Images, map[string]string{}}
 	list := []api.ContainerSummary{}
 	for _, s := range cs.index.all() {
 		if f.before != "" {
@@ -44,7 +44,7 @@ func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSum
 		if !s.phase.alive() && !o.All && o.Limit <= 0 || !f.passes(s) {
 			continue
 		}
-		sum := cs.summary(s, now, images)
+		sum := s.summary(now, seen)
 		if o.Size {
 			if sum.SizeRw, sum.SizeRootFs, err = cs.Layers.Usage(s.ID); err != nil {
 				return nil, fmt.Errorf("size of container %s: %w", short(s.ID), err)
@@ -71,9 +71,9 @@ func (cs *Containers) Count() (all, runs, pauses int) {
 }
 
 // summary makes an entry of the list.
-func (cs *Containers) summary(s *snapshot, now time.Time, images map[string]string) api.ContainerSummary {
+func (s *snapshot) summary(now time.Time, seen seen) api.ContainerSummary {
 	return api.ContainerSummary{
-		ID: s.ID, Names: []string{"/" + s.Name}, Image: cs.shownImage(s, images), ImageID: s.Image,
+		ID: s.ID, Names: []string{"/" + s.Name}, Image: seen.name(s), ImageID: s.Image,
 		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s), Labels: labels(s.Config),
 		State: s.phase.String(), Status: s.status(now),
 		HostConfig:      api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations},
@@ -81,18 +81,24 @@ func (cs *Containers) summary(s *snapshot, now time.Time, images map[string]stri
 	}
 }
 
-// shownImage is the name that the container was created by, unless another image has it by now.
-func (cs *Containers) shownImage(s *snapshot, images map[string]string) string {
+// seen is the images that were looked up for a list already: name → id.
+type seen struct {
+	images Images
+	ids    map[string]string
+}
+
+// name is the name that the container was created by, unless another image has it by now.
+func (seen seen) name(s *snapshot) string {
 	name := s.Config.Image
 	if name == s.Image {
 		return name
 	}
-	id, known := images[name]
+	id, known := seen.ids[name]
 	if !known {
-		if image, err := cs.Images.Resolve(name, nil); err == nil {
+		if image, err := seen.images.Resolve(name, nil); err == nil {
 			id = image.ID
 		}
-		images[name] = id
+		seen.ids[name] = id
 	}
 	if id != s.Image {
 		return s.Image
@@ -159,7 +165,7 @@ type filter struct {
 	published     map[string]bool
 }
 
-func (cs *Containers) listFilter(o *ListOptions) (*filter, error) {
+func readFilter(cs *Containers, o *ListOptions) (*filter, error) {
 	f := &filter{Filters: o.Filters}
 	if err := f.Check(listFilters...); err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ func (cs *Containers) CheckLogs(ref string, o LogOptions) (tty bool, err error) 
 	if !o.Stdout && !o.Stderr {
 		return false, invalid("You must choose at least one stream")
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return false, err
 	}
@@ -48,7 +48,7 @@ func (cs *Containers) Logs(ctx context.Context, ref string, o LogOptions, give L
 	if _, err := cs.CheckLogs(ref, o); err != nil {
 		return err
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}

@@ -7,16 +7,16 @@ import (
 
 // Pause freezes a running container.
 func (cs *Containers) Pause(ctx context.Context, ref string) error {
-	return cs.freeze(ctx, ref, toPause, true, "pause")
+	return freeze(ctx, cs, ref, toPause, true, "pause")
 }
 
 // Unpause thaws a paused one.
 func (cs *Containers) Unpause(ctx context.Context, ref string) error {
-	return cs.freeze(ctx, ref, toUnpause, false, "unpause")
+	return freeze(ctx, cs, ref, toUnpause, false, "unpause")
 }
 
-func (cs *Containers) freeze(ctx context.Context, ref string, v verb, frozen bool, action string) error {
-	c, err := cs.find(ref)
+func freeze(ctx context.Context, cs *Containers, ref string, v verb, frozen bool, action string) error {
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}

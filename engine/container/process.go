@@ -12,8 +12,8 @@ import (
 
 // process makes what all processes of a container have in common: the user, the
 // environment and the working folder. root is the container's root file system.
-func (cs *Containers) process(s *snapshot, root *os.File, user string, tty bool, env ...string) (*specs.Process, error) {
-	who, err := lookup(cs.Rootfs, root, user, s.Host.GroupAdd)
+func (d *Deps) process(s *snapshot, root *os.File, user string, tty bool, env ...string) (*specs.Process, error) {
+	who, err := lookup(d.Rootfs, root, user, s.Host.GroupAdd)
 	if err != nil {
 		return nil, err
 	}

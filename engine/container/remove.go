@@ -17,7 +17,7 @@ type RemoveOptions struct {
 
 // Remove removes a container.
 func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) error {
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 	if o.Link {
 		return api.Errorf(api.Internal, "Conflict, cannot remove the default link name of the container")
 	}
-	if err := cs.remove(ctx, c, o.Force); err != nil {
+	if err := c.remove(ctx, o.Force); err != nil {
 		return api.Errorf(api.KindOf(err), "cannot remove container %q: %w", ref, err)
 	}
 	return nil
@@ -46,13 +46,13 @@ func (c *container) claimRemoval() bool {
 	return true
 }
 
-func (cs *Containers) remove(ctx context.Context, c *container, force bool) error {
+func (c *container) remove(ctx context.Context, force bool) error {
 	s := c.now()
 	if s.phase.alive() && !force {
 		return refused(s, toRemove)
 	}
 	if s.phase.alive() {
-		if err := cs.kill(ctx, c); err != nil && c.now().phase.alive() {
+		if err := c.kill(ctx); err != nil && c.now().phase.alive() {
 			return fmt.Errorf("could not kill container: %w", err)
 		}
 	}
@@ -61,20 +61,20 @@ func (cs *Containers) remove(ctx context.Context, c *container, force bool) erro
 	if s := c.now(); s.phase.alive() { // started again in between
 		return refused(s, toRemove)
 	}
-	return cs.erase(ctx, c)
+	return c.erase(ctx)
 }
 
 // erase takes away all of a container that does not run. The verb lock is held. The
 // folder with the record goes last, in one step: a crash before leaves a container
 // that can be removed again, a crash after leaves nothing.
-func (cs *Containers) erase(ctx context.Context, c *container) error {
+func (c *container) erase(ctx context.Context) error {
 	if _, err := c.change(false, func(n *snapshot) error { return n.move(toRemove) }); err != nil {
 		return err
 	}
-	c.dropPending()
-	err := cs.teardown(ctx, c.id)
+	c.door.drop()
+	err := c.cs.teardown(ctx, c.id)
 	if err == nil {
-		err = cs.clear(c.id)
+		err = c.cs.clear(c.id)
 	}
 	if err != nil {
 		_, failed := c.change(false, func(n *snapshot) error {
@@ -83,7 +83,7 @@ func (cs *Containers) erase(ctx context.Context, c *container) error {
 		})
 		return errors.Join(err, failed)
 	}
-	cs.index.remove(c)
-	_, err = c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { cs.publish(n, "destroy") })
+	c.cs.index.remove(c)
+	_, err = c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { c.cs.publish(n, "destroy") })
 	return err
 }

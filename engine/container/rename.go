@@ -12,7 +12,7 @@ func (cs *Containers) Rename(_ context.Context, ref, name string) error {
 	if ref == "" || name == "" {
 		return invalid("Neither old nor new names may be empty")
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}

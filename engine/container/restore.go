@@ -24,7 +24,7 @@ const limbo = 2 * time.Second
 // restore takes over what an earlier engine left: records from the data root, what
 // runs from the keeper. What was half-made is swept; a record that cannot be read is
 // told, and everything of that container left alone.
-func (cs *Containers) restore(ctx context.Context) error {
+func restore(ctx context.Context, cs *Containers) error {
 	entries, err := os.ReadDir(cs.Dir)
 	if err != nil {
 		return fmt.Errorf("restore containers: %w", err)
@@ -38,14 +38,13 @@ func (cs *Containers) restore(ctx context.Context) error {
 		if !e.IsDir() || !validID(id) {
 			continue
 		}
-		if err := cs.restoreOne(ctx, id, alive); err != nil {
-			cs.corrupt.Store(id, err)
+		if err := restoreOne(ctx, cs, id, alive); err != nil {
+			cs.index.damage(id, err)
 			slog.Error("a container's record cannot be read; the container is left alone", "container", id, "err", err)
 		}
 	}
 	for name := range alive {
-		_, damaged := cs.corrupt.Load(name.Container)
-		if name.Exec == "" && cs.index.get(name.Container) == nil && !damaged {
+		if name.Exec == "" && cs.index.get(name.Container) == nil && !cs.index.damaged(name.Container) {
 			// Its folder is gone: a removal that stopped half-way.
 			complain("sweep a container without record", name.Container, cs.teardown(ctx, name.Container))
 		}
@@ -55,7 +54,7 @@ func (cs *Containers) restore(ctx context.Context) error {
 
 func validID(id string) bool { return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == "" }
 
-func (cs *Containers) restoreOne(ctx context.Context, id string, alive map[task.Name]task.Running) error {
+func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.Name]task.Running) error {
 	rec, h, err := load(filepath.Join(cs.Dir, id))
 	if errors.Is(err, os.ErrNotExist) {
 		// Never created whole, so nobody was told of it.
@@ -72,10 +71,10 @@ func (cs *Containers) restoreOne(ctx context.Context, id string, alive map[task.
 	if holder, ok := cs.index.reserve(rec.Name, id); !ok {
 		return fmt.Errorf("its name %q is that of container %s", rec.Name, short(holder))
 	}
-	c := newContainer(cs.Dir, rec, h, was)
+	c := newContainer(cs, rec, h, was)
 	s := *c.now()
 	r, runs := alive[task.Name{Container: id}]
-	c.launched = runs
+	c.door.launched = runs
 	switch {
 	case runs && was.alive():
 		s.Pid = r.Pid
@@ -90,19 +89,19 @@ func (cs *Containers) restoreOne(ctx context.Context, id string, alive map[task.
 	s.Phase = s.phase.String()
 	c.snap.Store(&s)
 	cs.index.add(c)
-	cs.restoreExecs(c, alive)
+	c.restoreExecs(alive)
 	if s.phase.alive() && !runs {
-		cs.work.Go(func() { cs.giveUp(ctx, c) })
+		cs.work.Go(func() { c.giveUp(ctx) })
 	}
 	return nil
 }
 
 // giveUp waits for the keeper to tell how a container ended, and then says that
 // nobody knows.
-func (cs *Containers) giveUp(ctx context.Context, c *container) {
+func (c *container) giveUp(ctx context.Context) {
 	first := c.now()
 	if within(ctx, limbo, func(ctx context.Context) error { return c.ended(ctx, first) }) == nil || ctx.Err() != nil {
 		return
 	}
-	c.exited(ctx, cs, task.Exit{Name: first.process(), Code: lost, Unknown: true, At: time.Now()})
+	c.exited(ctx, task.Exit{Name: first.process(), Code: lost, Unknown: true, At: time.Now()})
 }

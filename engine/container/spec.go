@@ -184,10 +184,10 @@ func (s *start) sysctls() map[string]string {
 
 // cgroup is the path of a container's cgroup, beneath whatever is mounted. Cleaned as
 // an absolute path it cannot lead out.
-func (cs *Containers) cgroup(r *record) string {
+func (d *Deps) cgroup(r *record) string {
 	parent := r.Host.CgroupParent
 	if parent == "" {
-		parent = cs.Host.CgroupParent
+		parent = d.Host.CgroupParent
 	}
 	return path.Join(path.Clean("/"+parent), r.ID)
 }

@@ -46,17 +46,17 @@ var steps = []struct {
 
 // Start starts a container that does not run.
 func (cs *Containers) Start(ctx context.Context, ref string) error {
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
-	return cs.start(ctx, c)
+	return c.start(ctx)
 }
 
 // start runs the steps. The verb lock is held.
-func (cs *Containers) start(ctx context.Context, c *container) error {
+func (c *container) start(ctx context.Context) error {
 	snap := c.now()
 	if next[snap.phase][toStart] == never {
 		return refused(snap, toStart)
@@ -68,13 +68,13 @@ func (cs *Containers) start(ctx context.Context, c *container) error {
 		c.starting.Store(nil)
 		close(done)
 	}()
-	s := &start{cs: cs, c: c, snap: snap}
+	s := &start{cs: c.cs, c: c, snap: snap}
 	err := s.run(ctx)
 	s.close()
 	if err != nil {
 		return s.failed(ctx, err)
 	}
-	cs.publish(c.now(), "start")
+	c.cs.publish(c.now(), "start")
 	return nil
 }
 
@@ -111,10 +111,10 @@ func closeClients(clients []task.Client) {
 // teardown takes away all that a start makes beyond the container's folder: processes,
 // cgroup, what the keeper knows. It may come at any time and any number of times:
 // after a failure, before a start, on removal, in the sweep.
-func (cs *Containers) teardown(ctx context.Context, id string) error {
+func (d *Deps) teardown(ctx context.Context, id string) error {
 	ctx, cancel := undo(ctx)
 	defer cancel()
-	if err := cs.Keeper.Destroy(ctx, id); err != nil {
+	if err := d.Keeper.Destroy(ctx, id); err != nil {
 		return fmt.Errorf("take down container %s: %w", short(id), err)
 	}
 	return nil
@@ -126,7 +126,7 @@ func (s *start) failed(ctx context.Context, err error) error {
 	if tear := s.cs.teardown(ctx, s.c.id); tear != nil {
 		complain("undo of a failed start", s.c.id, tear)
 	}
-	s.c.dropPending()
+	s.c.door.drop()
 	_, saveErr := s.c.change(true, func(n *snapshot) error {
 		n.ExitCode, n.Error, n.Pid = codeOf(err), err.Error(), 0
 		if n.phase.alive() {
@@ -136,7 +136,7 @@ func (s *start) failed(ctx context.Context, err error) error {
 	})
 	complain("save a failed start", s.c.id, saveErr)
 	if s.snap.Host.AutoRemove {
-		complain("remove after a failed start", s.c.id, s.cs.erase(ctx, s.c))
+		complain("remove after a failed start", s.c.id, s.c.erase(ctx))
 	}
 	return err
 }
@@ -166,7 +166,7 @@ func (s *start) joinNamespaces(context.Context) error {
 	own(specs.MountNamespace)
 	switch ref, joins := shared(h.NetworkMode); {
 	case joins:
-		other, err := s.cs.networked(s.c, ref)
+		other, err := s.networked(ref)
 		if err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (s *start) joinNamespaces(context.Context) error {
 	}
 	switch ref, joins := shared(h.PidMode); {
 	case joins:
-		other, err := s.cs.find(ref)
+		other, err := s.cs.index.find(ref)
 		if err != nil {
 			return fmt.Errorf("failed to join PID namespace: %w", err)
 		}
@@ -205,14 +205,14 @@ func (s *start) join(t specs.LinuxNamespaceType, name string, other *snapshot) {
 }
 
 // networked finds the container whose network another joins.
-func (cs *Containers) networked(c *container, ref string) (*snapshot, error) {
-	other, err := cs.find(ref)
+func (s *start) networked(ref string) (*snapshot, error) {
+	other, err := s.cs.index.find(ref)
 	if err != nil {
 		return nil, api.Errorf(api.Internal, "joining network namespace of container: %w", err)
 	}
 	o := other.now()
 	switch {
-	case other == c:
+	case other == s.c:
 		return nil, api.Errorf(api.Internal, "cannot join own network namespace")
 	case !o.phase.alive():
 		return nil, api.Errorf(api.Conflict, "cannot join network namespace of a non running container: container %s is %s", o.Name, o.phase)
@@ -224,7 +224,7 @@ func (cs *Containers) networked(c *container, ref string) (*snapshot, error) {
 // whose network is joined, and with them its hostname.
 func (s *start) writeFiles(context.Context) error {
 	if ref, joins := shared(s.snap.Host.NetworkMode); joins {
-		other, err := s.cs.find(ref)
+		other, err := s.cs.index.find(ref)
 		if err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func (s *start) writeSpec(context.Context) (err error) {
 // launch hands everything to the keeper. When it returns, the program runs.
 func (s *start) launch(ctx context.Context) error {
 	config := s.snap.Config
-	s.clients = s.c.takePending()
+	s.clients = s.c.door.take()
 	ctx, cancel := undo(ctx) // a client that leaves does not undo a start half-way
 	defer cancel()
 	var err error
@@ -267,7 +267,7 @@ func (s *start) launch(ctx context.Context) error {
 
 // letIn attaches those who came while the launch was under way.
 func (s *start) letIn(ctx context.Context) error {
-	for _, client := range s.c.openDoor() {
+	for _, client := range s.c.door.open() {
 		s.clients = append(s.clients, client)
 		complain("attach", s.c.id, s.cs.Keeper.Attach(ctx, task.Name{Container: s.c.id}, client))
 	}

@@ -23,20 +23,20 @@ const (
 // Stop stops a container: the stop signal, then, after the timeout in seconds, a
 // kill. A negative timeout waits for ever. A client that leaves does not undo it.
 func (cs *Containers) Stop(ctx context.Context, ref string, sig *string, timeout *int) error {
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}
 	if !c.now().phase.alive() {
 		return api.Errorf(api.NotModified, "container is already stopped")
 	}
-	if err := cs.stop(ctx, c, sig, timeout); err != nil {
+	if err := c.stop(ctx, sig, timeout); err != nil {
 		return api.Errorf(api.KindOf(err), "cannot stop container: %s: %w", ref, err)
 	}
 	return nil
 }
 
-func (cs *Containers) stop(ctx context.Context, c *container, sig *string, timeout *int) error {
+func (c *container) stop(ctx context.Context, sig *string, timeout *int) error {
 	ctx = context.WithoutCancel(ctx)
 	s := c.now()
 	number, seconds := stopSignal(s.Config), stopTimeout
@@ -54,7 +54,7 @@ func (cs *Containers) stop(ctx context.Context, c *container, sig *string, timeo
 		seconds = *timeout
 	}
 	patience := time.Duration(max(seconds, 0)) * time.Second
-	sent := cs.signal(ctx, c, s, number)
+	sent := c.signal(ctx, s, number)
 	if sent != nil && c.now().phase.alive() {
 		patience = lastPatience
 	}
@@ -65,12 +65,12 @@ func (cs *Containers) stop(ctx context.Context, c *container, sig *string, timeo
 		err = within(ctx, patience, func(ctx context.Context) error { return c.ended(ctx, s) })
 	}
 	if err != nil {
-		err = cs.kill(ctx, c)
+		err = c.kill(ctx)
 	}
 	if err != nil && c.now() == s {
 		return err
 	}
-	cs.publish(c.now(), "stop")
+	c.cs.publish(c.now(), "stop")
 	return nil
 }
 
@@ -113,14 +113,14 @@ func (cs *Containers) Kill(ctx context.Context, ref, sig string) error {
 			return invalid("the linux daemon does not support signal %d", number)
 		}
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}
 	if number == sigKill {
-		err = cs.kill(ctx, c)
+		err = c.kill(ctx)
 	} else {
-		err = cs.signal(ctx, c, c.now(), number)
+		err = c.signal(ctx, c.now(), number)
 	}
 	if err != nil {
 		return api.Errorf(api.KindOf(err), "cannot kill container: %s: %w", ref, err)
@@ -129,20 +129,20 @@ func (cs *Containers) Kill(ctx context.Context, ref, sig string) error {
 }
 
 // kill sends KILL and waits for the end.
-func (cs *Containers) kill(ctx context.Context, c *container) error {
+func (c *container) kill(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	s := c.now()
 	if !s.phase.alive() {
 		return notRunning(c.id)
 	}
-	if err := cs.signal(ctx, c, s, sigKill); err != nil && c.now().exits == s.exits {
+	if err := c.signal(ctx, s, sigKill); err != nil && c.now().exits == s.exits {
 		complain("kill", c.id, err)
 	}
 	if within(ctx, killPatience, func(ctx context.Context) error { return c.ended(ctx, s) }) == nil {
 		return nil
 	}
 	// The keeper may reach what the signal did not: the whole cgroup.
-	complain("kill by cgroup", c.id, cs.teardown(ctx, c.id))
+	complain("kill by cgroup", c.id, c.cs.teardown(ctx, c.id))
 	if within(ctx, lastPatience, func(ctx context.Context) error { return c.ended(ctx, s) }) != nil {
 		return errors.New("tried to kill container, but did not receive an exit event")
 	}
@@ -152,7 +152,7 @@ func (cs *Containers) kill(ctx context.Context, c *container) error {
 // signal sends a signal to the first process. A stop signal, or any when the
 // container has none of its own, is a stop by hand; it thaws a paused container, or
 // it would not arrive.
-func (cs *Containers) signal(ctx context.Context, c *container, s *snapshot, number int) error {
+func (c *container) signal(ctx context.Context, s *snapshot, number int) error {
 	if !s.phase.alive() {
 		return notRunning(c.id)
 	}
@@ -163,13 +163,13 @@ func (cs *Containers) signal(ctx context.Context, c *container, s *snapshot, num
 	if s = c.now(); !s.phase.alive() {
 		return notRunning(c.id)
 	}
-	if err := cs.Keeper.Signal(ctx, s.process(), number); err != nil {
+	if err := c.cs.Keeper.Signal(ctx, s.process(), number); err != nil {
 		return api.Errorf(api.Internal, "Cannot kill container %s: %w", c.id, err)
 	}
 	if byHand && s.phase == paused {
-		complain("thaw for a signal", c.id, cs.Keeper.Freeze(ctx, c.id, false))
+		complain("thaw for a signal", c.id, c.cs.Keeper.Freeze(ctx, c.id, false))
 	}
-	tell := func(n *snapshot) { cs.publish(n, "kill", "signal", strconv.Itoa(number)) }
+	tell := func(n *snapshot) { c.cs.publish(n, "kill", "signal", strconv.Itoa(number)) }
 	if !byHand {
 		tell(s)
 		return nil
@@ -187,20 +187,20 @@ func (cs *Containers) signal(ctx context.Context, c *container, s *snapshot, num
 // Restart stops a container, if it runs, and starts it. One that is removed after
 // its exit stays.
 func (cs *Containers) Restart(ctx context.Context, ref string, sig *string, timeout *int) error {
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return err
 	}
 	c.keep.Add(1)
 	defer c.keep.Add(-1)
 	if c.now().phase.alive() {
-		if err := cs.stop(ctx, c, sig, timeout); err != nil {
+		if err := c.stop(ctx, sig, timeout); err != nil {
 			return api.Errorf(api.KindOf(err), "Cannot restart container %s: %w", ref, err)
 		}
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
-	if err := cs.start(context.WithoutCancel(ctx), c); err != nil {
+	if err := c.start(context.WithoutCancel(ctx)); err != nil {
 		return api.Errorf(api.KindOf(err), "Cannot restart container %s: %w", ref, err)
 	}
 	cs.publish(c.now(), "restart")

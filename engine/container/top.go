@@ -23,7 +23,7 @@ func (cs *Containers) Top(ctx context.Context, ref, args string) (*api.Top, erro
 			return nil, fmt.Errorf("specifying %q is not allowed", word)
 		}
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return nil, err
 	}

@@ -17,20 +17,20 @@ import (
 // validate refuses what cannot be created, check by check in Docker's order and
 // words, before any image is looked for. It fills in nothing but what Docker cleans:
 // an absolute working folder.
-func (cs *Containers) validate(c *api.ContainerConfig, h *api.HostConfig) (warnings []string, err error) {
+func (host *Host) validate(c *api.ContainerConfig, h *api.HostConfig) (warnings []string, err error) {
 	if err := validateNetMode(c, h); err != nil {
 		return nil, err
 	}
 	if err := validateConfig(c); err != nil {
 		return nil, err
 	}
-	if err := validateHost(h, cs.Host.Capabilities); err != nil {
+	if err := validateHost(h, host.Capabilities); err != nil {
 		return nil, err
 	}
-	if warnings, err = cs.Host.limits(&h.Resources); err != nil {
+	if warnings, err = host.limits(&h.Resources); err != nil {
 		return warnings, err
 	}
-	more, err := cs.validatePlatform(h)
+	more, err := validatePlatform(h)
 	return append(warnings, more...), err
 }
 
@@ -191,7 +191,7 @@ func validateRestart(p api.RestartPolicy) error {
 	return nil
 }
 
-func (cs *Containers) validatePlatform(h *api.HostConfig) (warnings []string, err error) {
+func validatePlatform(h *api.HostConfig) (warnings []string, err error) {
 	mode := func(m string, values ...string) bool {
 		ref, joins := shared(m)
 		return slices.Contains(values, m) || joins && ref != ""

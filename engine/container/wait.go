@@ -15,7 +15,7 @@ func (cs *Containers) Wait(ctx context.Context, ref, condition string) (<-chan a
 	default:
 		return nil, invalid("invalid condition: %q", condition)
 	}
-	c, err := cs.find(ref)
+	c, err := cs.index.find(ref)
 	if err != nil {
 		return nil, err
 	}
