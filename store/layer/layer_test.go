@@ -18,7 +18,7 @@ import (
 
 // open gives a layer store on a new root, on a real disk: overlayfs takes no tmpfs
 // without trusted attributes, and /tmp may be one.
-func open(t *testing.T) (*store.Root, *Store) {
+func open(t testing.TB) (*store.Root, *Store) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("layers need root")
