@@ -232,6 +232,7 @@ func (b *builder) settle() error {
 	}
 	if b.o.Gate != nil {
 		b.plan.Add("let signals in", proc.SignalMask(0))
+		b.o.Gate.Fd() // puts it in blocking mode: the child is to wait
 		b.plan.Gate(proc.File(b.o.Gate))
 	}
 	var keep []proc.Fd

@@ -21,14 +21,15 @@ import (
 // fresh mounts of them, without following any link (CVE-2025-31133).
 func (b *builder) conceal() error {
 	c := &cover{b: b}
-	for _, name := range b.spec.Linux.ReadonlyPaths {
-		if err := b.readonly(name); err != nil {
-			return fmt.Errorf("can't make %q read-only: %w", name, err)
-		}
-	}
 	for _, name := range b.spec.Linux.MaskedPaths {
 		if err := c.mask(name); err != nil {
 			return fmt.Errorf("can't mask path %q: %w", name, err)
+		}
+	}
+	// Later, as what is laid over a folder here takes along what was laid below it.
+	for _, name := range b.spec.Linux.ReadonlyPaths {
+		if err := b.readonly(name); err != nil {
+			return fmt.Errorf("can't make %q read-only: %w", name, err)
 		}
 	}
 	return nil
@@ -96,6 +97,7 @@ type cover struct {
 	b     *builder
 	null  *proc.Fd
 	empty *proc.Fd
+	host  bool // null is the host's
 }
 
 func (c *cover) mask(name string) error {
@@ -119,8 +121,10 @@ func (c *cover) mask(name string) error {
 	}
 	f, end := c.b.fd(at, what, true)
 	clone := c.b.plan.Add(what, proc.CloneMount(**source, "", false))
-	// Read-only, a device can still be written, but its owner and mode cannot.
-	c.b.plan.Add(what, proc.SetMount(clone.Fd(), fs.ReadOnly, 0, 0, false))
+	if c.host && !dir {
+		// Read-only, the device can still be written, but its owner and mode cannot.
+		c.b.plan.Add(what, proc.SetMount(clone.Fd(), fs.ReadOnly|fs.NoSuid|fs.NoExec, 0, 0, false))
+	}
 	c.b.plan.Add(what, proc.MoveMount(clone.Fd(), f))
 	end()
 	return nil
@@ -152,6 +156,7 @@ func (c *cover) nullDevice(what string) (proc.Fd, error) {
 	if err := trueNull(); err != nil {
 		return proc.Fd{}, err
 	}
+	c.host = true
 	return c.b.plan.Add(what, proc.Open(proc.Num(proc.Here), os.DevNull, proc.Path|proc.NoFollow, 0)).Fd(), nil
 }
 

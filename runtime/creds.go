@@ -27,31 +27,9 @@ func (b *builder) credentials() error {
 		held.Permitted = 1<<(held.Last+1) - 1
 		held.Bounding = held.Permitted
 	}
-	caps := b.process.Capabilities
-	if caps == nil {
-		caps = &specs.LinuxCapabilities{}
-	}
-	var missing proc.Caps
-	set := func(names []string, most proc.Caps) proc.Caps {
-		c, unknown := proc.ParseCaps(names)
-		for _, name := range unknown {
-			b.warns = append(b.warns, "capability "+name+" is not known here")
-		}
-		// Those above Last the kernel does not know.
-		c &= 1<<(held.Last+1) - 1
-		missing |= c &^ most
-		return c & most
-	}
-	bounding := set(caps.Bounding, held.Bounding)
-	permitted := set(caps.Permitted, held.Permitted)
-	effective := set(caps.Effective, held.Permitted) & permitted
-	inheritable := set(caps.Inheritable, held.Permitted) & (bounding | permitted)
-	ambient := set(caps.Ambient, held.Permitted) & permitted & inheritable
-	if missing != 0 {
-		b.warns = append(b.warns, "capabilities not granted, as we do not hold them: "+strings.Join(missing.Names(), " "))
-	}
+	caps := b.wanted(held)
 	for n := range held.Last + 1 {
-		if held.Bounding.Has(n) && !bounding.Has(n) {
+		if held.Bounding.Has(n) && !caps.bounding.Has(n) {
 			b.plan.Add("drop capabilities", proc.DropBounding(n))
 		}
 	}
@@ -70,13 +48,13 @@ func (b *builder) credentials() error {
 	if program != nil && !b.process.NoNewPrivileges {
 		// Loading the filter takes it. Exec takes it back: what a program may do then
 		// follows from its user and the bounding, inheritable and ambient sets alone.
-		permitted |= held.Permitted & proc.AdminCap
-		effective |= held.Permitted & proc.AdminCap
+		caps.permitted |= held.Permitted & proc.AdminCap
+		caps.effective |= held.Permitted & proc.AdminCap
 	}
-	b.plan.Add("set capabilities", proc.SetCaps(uint64(effective), uint64(permitted), uint64(inheritable)))
+	b.plan.Add("set capabilities", proc.SetCaps(caps.effective, caps.permitted, caps.inheritable))
 	b.plan.Add("clear ambient capabilities", proc.ClearAmbient())
 	for n := range held.Last + 1 {
-		if ambient.Has(n) {
+		if caps.ambient.Has(n) {
 			b.plan.Add("raise ambient capabilities", proc.RaiseAmbient(n))
 		}
 	}
@@ -89,6 +67,39 @@ func (b *builder) credentials() error {
 		b.plan.Add("load the seccomp filter", proc.Seccomp(uint64(program.Flags), program.Filter))
 	}
 	return nil
+}
+
+// capSets are the five sets of capabilities.
+type capSets struct {
+	bounding, permitted, effective, inheritable, ambient proc.Caps
+}
+
+// wanted is what the spec wants, less what we do not hold.
+func (b *builder) wanted(held proc.HeldCaps) capSets {
+	want := b.process.Capabilities
+	if want == nil {
+		want = &specs.LinuxCapabilities{}
+	}
+	var missing proc.Caps
+	known := proc.Caps(1<<(held.Last+1) - 1)
+	set := func(names []string, most proc.Caps) proc.Caps {
+		c, unknown := proc.ParseCaps(names)
+		for _, name := range unknown {
+			b.warns = append(b.warns, "capability "+name+" is not known here")
+		}
+		missing |= c & known &^ most
+		return c & known & most
+	}
+	var c capSets
+	c.bounding = set(want.Bounding, held.Bounding)
+	c.permitted = set(want.Permitted, held.Permitted)
+	c.effective = set(want.Effective, held.Permitted) & c.permitted
+	c.inheritable = set(want.Inheritable, held.Permitted) & (c.bounding | c.permitted)
+	c.ambient = set(want.Ambient, held.Permitted) & c.permitted & c.inheritable
+	if missing != 0 {
+		b.warns = append(b.warns, "capabilities not granted, as we do not hold them: "+strings.Join(missing.Names(), " "))
+	}
+	return c
 }
 
 // filter is the seccomp profile that the process gets.

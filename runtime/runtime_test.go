@@ -3,7 +3,6 @@ package runtime
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 
 	"lighter/linux/fs"
 	"lighter/linux/proc"
-	"lighter/task"
 )
 
 // defaultCaps are Docker's fourteen.
@@ -239,6 +236,3 @@ func TestDefaultContainer(t *testing.T) {
 	}
 }
 
-var _ = errors.Is
-var _ = syscall.SIGKILL
-var _ task.StartError

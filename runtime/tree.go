@@ -39,9 +39,13 @@ type spot struct {
 // find resolves name as the container will see it. missing makes what is not there;
 // nil makes that an error.
 func (t *tree) find(name string, missing func(dir *os.File, name string, last bool) error) (spot, error) {
+	return t.findFrom(&point{path: "/", root: t.root}, name, missing)
+}
+
+func (t *tree) findFrom(from *point, name string, missing func(dir *os.File, name string, last bool) error) (spot, error) {
 	var in *point
-	w := fs.Walker{Root: t.root, Missing: missing, Over: func(at string) (*os.File, bool) {
-		p := t.over(at)
+	w := fs.Walker{Root: from.root, Missing: missing, Over: func(at string) (*os.File, bool) {
+		p := t.over(path.Join(from.path, at))
 		if p == nil || p.root != nil {
 			return rootOf(p), false
 		}
@@ -52,17 +56,31 @@ func (t *tree) find(name string, missing func(dir *os.File, name string, last bo
 	if err != nil {
 		return spot{}, err
 	}
+	at := path.Join(from.path, found.Path)
 	if found.File != nil {
-		return spot{file: found.File, path: found.Path}, nil
+		return spot{file: found.File, path: at}, nil
 	}
-	rest := strings.Trim(path.Clean(found.Rest), "/")
 	if slices.Contains(strings.Split(found.Rest, "/"), "..") {
-		return spot{}, fmt.Errorf("%s leads out of %s by \"..\"", name, found.Path)
+		return spot{}, fmt.Errorf("%s leads out of %s by \"..\"", name, at)
 	}
-	if rest == "." {
-		rest = ""
+	whole := path.Join(at, found.Rest)
+	// What the child mounts we cannot look into, but into what lies on it we can.
+	if p := t.within(at, whole); p != nil && p.root != nil {
+		return t.findFrom(p, strings.TrimPrefix(whole, p.path), missing)
+	} else if p != nil {
+		in, at = p, p.path
 	}
-	return spot{path: path.Join(found.Path, rest), in: in, rest: rest}, nil
+	return spot{path: whole, in: in, rest: strings.Trim(strings.TrimPrefix(whole, at), "/")}, nil
+}
+
+// within is the lowest and uppermost mount between two paths, without the first.
+func (t *tree) within(above, below string) (best *point) {
+	for _, p := range slices.Backward(t.points) {
+		if len(p.path) > len(above) && (p.path == below || strings.HasPrefix(below, p.path+"/")) && (best == nil || len(p.path) > len(best.path)) {
+			best = p
+		}
+	}
+	return best
 }
 
 // over is the uppermost mount at a path.

@@ -108,7 +108,7 @@ func child(steps *step, count uintptr, t *tail, out *outcome) {
 	i = runSteps(steps, count)
 	if i < count {
 		out.kind, out.at, out.errno = failed, i, (*step)(unsafe.Add(unsafe.Pointer(steps), i*unsafe.Sizeof(step{}))).errno
-	} else if t.count > 0 {
+	} else if t.argv != nil {
 		runTail(t, out)
 		if out.kind == unsaid {
 			code = 255
