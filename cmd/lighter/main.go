@@ -13,11 +13,15 @@ import (
 	syssignal "github.com/moby/sys/signal"
 
 	"lighter/cli"
+	"lighter/keeper"
 )
 
 func main() { os.Exit(run()) }
 
 func run() int {
+	if len(os.Args) > 1 && os.Args[1] == "keeper" {
+		return keeper.Main(os.Args[2:])
+	}
 	ctx, stop := signalled(context.Background())
 	defer stop()
 	return cli.Main(ctx, cli.Config{
