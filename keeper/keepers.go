@@ -80,8 +80,7 @@ func (c *Client) find(ctx context.Context) error {
 			stale = append(stale, path)
 			continue
 		}
-		pid, _ := proc.PeerPid(conn)
-		p := &peer{link: newLink(conn), socket: path, pid: pid, hello: make(chan *parcel, 1)}
+		p := &peer{link: newLink(conn), socket: path, hello: make(chan *parcel, 1)}
 		if _, err := c.greet(ctx, p); err != nil && !errors.Is(err, errGone) {
 			return err
 		}
@@ -114,7 +113,7 @@ func (c *Client) greet(ctx context.Context, p *peer) (standby bool, err error) {
 		return false, errGone
 	case <-late.C:
 		p.conn.Close()
-		return false, fmt.Errorf("keeper %d (%s) does not answer", p.pid, p.socket)
+		return false, fmt.Errorf("the keeper at %s does not answer", p.socket)
 	case <-ctx.Done():
 		p.conn.Close()
 		return false, ctx.Err()
@@ -237,7 +236,7 @@ func (c *Client) buried(n task.Name, run int64) {
 	}
 	if l, err := c.dirs.readLife(n.Container); err == nil && l.Run == run {
 		l.Ended = true
-		c.warn(c.dirs.writeLife(n.Container, l))
+		c.warn(c.dirs.writeLife(n.Container, l, 0))
 	}
 }
 

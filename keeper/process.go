@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -264,13 +265,17 @@ func (d dirs) readNote(n task.Name, run int64) (task.Exit, bool) {
 	return note.Exit, true
 }
 
-// writeLife writes a container's file in one call, so that it is whole or empty.
-func (d dirs) writeLife(container string, l life) error {
+// writeLife writes a container's file in one call, so that it is whole or empty; a
+// new one with create (os.O_CREATE) alone.
+func (d dirs) writeLife(container string, l life, create int) error {
 	b, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(d.live(), container), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(filepath.Join(d.live(), container), os.O_WRONLY|create|os.O_TRUNC, 0o600)
+	if create == 0 && errors.Is(err, fs.ErrNotExist) {
+		return nil // destroyed meanwhile
+	}
 	if err == nil {
 		_, err = f.Write(b)
 		err = errors.Join(err, f.Close())

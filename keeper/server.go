@@ -324,7 +324,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	p.Cgroup = req.Spec.Linux.CgroupsPath
 	// Before there is anything to clean up, note where to look for it.
 	l := life{Cgroup: p.Cgroup}
-	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
+	if err := s.dirs.writeLife(p.Name.Container, l, os.O_CREATE); err != nil {
 		return err
 	}
 	rootfs := req.take(fdRootfs).File("rootfs")
@@ -339,7 +339,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 		return err
 	}
 	l.Pid, l.Run, l.At = p.Pid, p.Run, p.At
-	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
+	if err := s.dirs.writeLife(p.Name.Container, l, os.O_CREATE); err != nil {
 		complain("start of "+p.Name.String(), err)
 	}
 	return nil

@@ -2,7 +2,6 @@ package proc
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,23 +25,6 @@ func Spawn(path string, args, env []string, files []*os.File) (*os.Process, erro
 		return nil, fmt.Errorf("start %s: %w", path, err)
 	}
 	return p, nil
-}
-
-// PeerPid is the PID of the process that connected or listens at the other end of
-// a unix socket, as it was then.
-func PeerPid(conn *net.UnixConn) (int, error) {
-	c, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	if e := c.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil {
-		return 0, e
-	}
-	if err != nil {
-		return 0, fmt.Errorf("ask who is at the other end: %w", err)
-	}
-	return int(cred.Pid), nil
 }
 
 // ChildEnded is the signal that tells of a child's end.
