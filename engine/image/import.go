@@ -48,14 +48,16 @@ func (i *Images) Import(ctx context.Context, r io.Reader, o ImportOptions) (oci.
 	if err != nil {
 		return "", err
 	}
-	img, err := i.register(raw, "")
+	var names []oci.Reference
+	if o.Name != nil {
+		names = append(names, *o.Name)
+	}
+	img, _, err := i.register(raw, "", names, time.Now().UTC())
 	if err != nil {
 		return "", err
 	}
-	if o.Name != nil {
-		if err := i.tag(img, *o.Name); err != nil {
-			return "", err
-		}
+	for _, ref := range names {
+		i.publish("tag", img, ref.Familiar())
 	}
 	i.publish("import", img, string(img.ID))
 	return img.ID, nil

@@ -24,32 +24,42 @@ func (l *loading) legacy() error {
 	if err := json.Unmarshal(data, &repositories); err != nil {
 		return fmt.Errorf("%s: %w", repositoriesFile, err)
 	}
-	made := map[string]*Image{}
-	for _, id := range l.folders() {
-		if _, err := l.legacyImage(id, made, map[string]bool{}); err != nil {
+	l.old = true
+	names, err := legacyNames(repositories)
+	if err != nil {
+		return err
+	}
+	made, folders := map[string]*Image{}, l.folders()
+	for id := range names {
+		if !slices.Contains(folders, id) {
+			return fmt.Errorf("invalid target ID: %v", id)
+		}
+	}
+	for _, id := range folders {
+		if _, err := l.legacyImage(id, names, made, map[string]bool{}); err != nil {
 			return err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(repositories)) {
-		for _, tag := range slices.Sorted(maps.Keys(repositories[name])) {
-			id := repositories[name][tag]
-			if made[id] == nil {
-				return fmt.Errorf("invalid target ID: %v", id)
-			}
-			ref, err := oci.ParseReference(name)
+	return nil
+}
+
+// legacyNames gives the names of each folder, sorted.
+func legacyNames(repositories map[string]map[string]string) (map[string][]string, error) {
+	names := map[string][]string{}
+	for _, repo := range slices.Sorted(maps.Keys(repositories)) {
+		for _, tag := range slices.Sorted(maps.Keys(repositories[repo])) {
+			ref, err := oci.ParseReference(repo)
 			if err == nil {
 				ref, err = ref.WithTag(tag)
 			}
-			if err == nil {
-				err = l.nameOne(made[id], ref)
-			}
 			if err != nil {
-				return err
+				return nil, err
 			}
-			l.i.publish("load", made[id], string(made[id].ID))
+			id := repositories[repo][tag]
+			names[id] = append(names[id], ref.String())
 		}
 	}
-	return nil
+	return names, nil
 }
 
 // folders gives the archive's folders that hold a json, sorted.
@@ -65,7 +75,7 @@ func (l *loading) folders() []string {
 }
 
 // legacyImage makes an image of a folder, after the images that it stands on.
-func (l *loading) legacyImage(id string, made map[string]*Image, under map[string]bool) (*Image, error) {
+func (l *loading) legacyImage(id string, names map[string][]string, made map[string]*Image, under map[string]bool) (*Image, error) {
 	if made[id] != nil {
 		return made[id], nil
 	}
@@ -90,7 +100,7 @@ func (l *loading) legacyImage(id string, made map[string]*Image, under map[strin
 	rootfs, history := oci.RootFS{Type: "layers"}, []oci.History(nil)
 	var parent *Image
 	if old.Parent != "" {
-		if parent, err = l.legacyImage(old.Parent, made, under); err != nil {
+		if parent, err = l.legacyImage(old.Parent, names, made, under); err != nil {
 			return nil, err
 		}
 		rootfs.DiffIDs = slices.Clone(parent.Doc.DiffIDs())
@@ -120,7 +130,7 @@ func (l *loading) legacyImage(id string, made map[string]*Image, under map[strin
 	}
 	paths := make([]string, len(rootfs.DiffIDs)) // those below are there
 	paths[len(paths)-1] = p.path
-	img, err := l.image(document, paths)
+	img, err := l.image(document, paths, names[id])
 	if err != nil {
 		return nil, err
 	}

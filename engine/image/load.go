@@ -88,6 +88,7 @@ type loading struct {
 	*bundle
 	LoadOptions
 	taken []*layer.Staged // from parts, to be committed
+	old   bool            // an archive of whose names Docker does not tell
 	say   func(format string, args ...any)
 }
 
@@ -112,19 +113,15 @@ func (l *loading) docker() error {
 		if err != nil {
 			return err
 		}
-		img, err := l.image(raw, item.Layers)
+		img, err := l.image(raw, item.Layers, item.RepoTags)
 		if err != nil {
 			return err
 		}
 		if img == nil {
 			continue
 		}
-		if err := l.name(img, item.RepoTags); err != nil {
-			return err
-		}
 		named = len(item.RepoTags) > 0
 		ids, parents = append(ids, img.ID), append(parents, item.Parent)
-		l.i.publish("load", img, string(img.ID))
 	}
 	if err := l.link(ids, parents); err != nil {
 		return err
@@ -137,38 +134,31 @@ func (l *loading) docker() error {
 	return nil
 }
 
-// name gives a loaded image its names.
-func (l *loading) name(img *Image, names []string) error {
+// parseTags reads names of images that must have a tag.
+func parseTags(names []string) ([]oci.Reference, error) {
+	var refs []oci.Reference
 	for _, name := range names {
 		ref, err := oci.ParseReference(name)
-		if err != nil {
-			return err
+		switch {
+		case err != nil:
+			return nil, err
+		case ref.Tag == "":
+			return nil, fmt.Errorf("invalid tag %q", name)
+		case ref.FamiliarName() == "sha256":
+			return nil, errAmbiguousTag
 		}
-		if ref.Tag == "" {
-			return fmt.Errorf("invalid tag %q", name)
-		}
-		if err := l.nameOne(img, ref); err != nil {
-			return err
-		}
-		l.say("Loaded image: %s\n", ref.Familiar())
+		refs = append(refs, stored(ref))
 	}
-	return nil
+	return refs, nil
 }
 
-func (l *loading) nameOne(img *Image, ref oci.Reference) error {
-	if ref.FamiliarName() == "sha256" {
-		return errAmbiguousTag
+// image registers an image of a document, the paths of its layers and its names, and
+// tells of it. It gives nil for one that is made for another platform than the one asked for.
+func (l *loading) image(raw []byte, paths, names []string) (*Image, error) {
+	refs, err := parseTags(names)
+	if err != nil {
+		return nil, err
 	}
-	before, err := l.i.name(img, stored(ref), time.Time{})
-	if err == nil && before != nil {
-		l.say("The image %s already exists, renaming the old one with ID %s to empty string\n", ref.Familiar(), before.ID)
-	}
-	return err
-}
-
-// image registers an image of a document and the paths of its layers. It gives nil for
-// one that is made for another platform than the one asked for.
-func (l *loading) image(raw []byte, paths []string) (*Image, error) {
 	img, err := newImage(raw)
 	if err != nil {
 		return nil, err
@@ -187,7 +177,20 @@ func (l *loading) image(raw []byte, paths []string) (*Image, error) {
 	if err := l.lay(img, paths); err != nil {
 		return nil, err
 	}
-	return l.i.register(raw, "")
+	img, before, err := l.i.register(raw, "", refs, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	for n, ref := range refs {
+		if before[n] != nil {
+			l.say("The image %s already exists, renaming the old one with ID %s to empty string\n", ref.Familiar(), before[n].ID)
+		}
+		if !l.old {
+			l.say("Loaded image: %s\n", ref.Familiar())
+		}
+	}
+	l.i.publish("load", img, string(img.ID))
+	return img, nil
 }
 
 // lay puts the layers at paths of the archive on each other. Those that are there
@@ -283,11 +286,8 @@ func (i *Images) setParent(id, parent oci.Digest) error {
 	i.change.Lock()
 	defer i.change.Unlock()
 	img, from := i.byID(id), i.byID(parent)
-	if img == nil || from == nil {
-		return api.Errorf(api.NotFound, "unknown parent image ID %s", parent)
-	}
-	if img.Parent == parent {
-		return nil
+	if img == nil || from == nil || img.Parent == parent {
+		return nil // one of them was removed since
 	}
 	if !continues(img.Doc.History, from.Doc.History) || i.descends(parent, id) {
 		return fmt.Errorf("image %s is not a valid parent for %s", parent, id)
@@ -349,19 +349,14 @@ func (l *loading) layout() error {
 	}
 	var bare []oci.Digest
 	for _, d := range index.Manifests {
-		img, err := l.manifest(d, 0)
+		names := layoutName(d)
+		img, err := l.manifest(d, names, 0)
 		if err != nil {
 			return err
 		}
-		if img == nil {
-			continue
-		}
-		if names := layoutName(d); len(names) == 0 {
+		if img != nil && len(names) == 0 {
 			bare = append(bare, img.ID)
-		} else if err := l.name(img, names); err != nil {
-			return err
 		}
-		l.i.publish("load", img, string(img.ID))
 	}
 	for _, id := range bare {
 		l.say("Loaded image ID: %s\n", id)
@@ -387,7 +382,7 @@ func layoutName(d oci.Descriptor) []string {
 
 // manifest loads the image that a descriptor points at, through indexes to the one for
 // the platform. It gives nil for what is no image to run.
-func (l *loading) manifest(d oci.Descriptor, depth int) (*Image, error) {
+func (l *loading) manifest(d oci.Descriptor, names []string, depth int) (*Image, error) {
 	const deepest = 4
 	raw, err := l.blob(d)
 	if err != nil {
@@ -404,7 +399,7 @@ func (l *loading) manifest(d oci.Descriptor, depth int) (*Image, error) {
 		if best == nil {
 			return nil, fmt.Errorf("no image in %s is for the platform %s", d.Digest, l.wanted())
 		}
-		return l.manifest(*best, depth+1)
+		return l.manifest(*best, names, depth+1)
 	case m.Config.MediaType != oci.MediaConfig && m.Config.MediaType != oci.MediaDockerConfig:
 		return nil, nil // an artifact
 	}
@@ -416,7 +411,7 @@ func (l *loading) manifest(d oci.Descriptor, depth int) (*Image, error) {
 	for n, layer := range m.Layers {
 		paths[n] = layer.BlobPath()
 	}
-	return l.image(config, paths)
+	return l.image(config, paths, names)
 }
 
 func (l *loading) wanted() oci.Platform {

@@ -121,12 +121,9 @@ func (r *removal) unpin(img *Image, gone oci.Reference) ([]oci.Reference, error)
 
 // untag takes one name away.
 func (r *removal) untag(img *Image, ref oci.Reference, shown string, tell bool) error {
-	if err := r.i.deleteName(ref); err != nil {
+	if err := r.i.unname(ref); err != nil {
 		return err
 	}
-	r.i.mu.Lock()
-	r.i.index.unname(ref)
-	r.i.mu.Unlock()
 	if tell {
 		r.events = append(r.events, func() { r.i.publish("untag", img, string(img.ID)) })
 	}
@@ -151,12 +148,9 @@ func (r *removal) delete(img *Image, force, quiet bool) error {
 		}
 	}
 	parent := i.byID(img.Parent)
-	if err := i.deleteImage(img); err != nil {
+	if err := i.forget(img); err != nil {
 		return err
 	}
-	i.mu.Lock()
-	i.index.remove(img)
-	i.mu.Unlock()
 	bare := &Image{ID: img.ID} // its labels went with it
 	r.events = append(r.events, func() { i.publish("delete", bare, string(img.ID)) })
 	r.rows = append(r.rows, api.ImageDeleted{Deleted: string(img.ID)})

@@ -46,18 +46,84 @@ func TagReference(repo, tag string) (oci.Reference, error) {
 
 // tag gives a known image a name and tells of it.
 func (i *Images) tag(img *Image, ref oci.Reference) error {
-	if _, err := i.name(img, ref, time.Now().UTC()); err != nil {
+	i.change.Lock()
+	_, err := i.name(img, ref, time.Now().UTC())
+	i.change.Unlock()
+	if err == nil {
+		i.publish("tag", img, ref.Familiar())
+	}
+	return err
+}
+
+// register keeps an image, whose layers are there and held by the caller, with names, at
+// once: nobody sees the one without the others. One that is known already only gets the
+// names. It gives the images that had the names before, nil where none or the same.
+func (i *Images) register(raw []byte, parent oci.Digest, names []oci.Reference, at time.Time) (img *Image, before []*Image, err error) {
+	if img, err = newImage(raw); err != nil {
+		return nil, nil, api.Errorf(api.Invalid, "%w", err)
+	}
+	i.change.Lock()
+	defer i.change.Unlock()
+	if known := i.byID(img.ID); known != nil {
+		img = known
+	} else {
+		if i.byID(parent) != nil {
+			img.Parent = parent
+		}
+		if err := i.writeImage(img); err != nil {
+			return nil, nil, err
+		}
+		i.mu.Lock()
+		i.index.add(img)
+		i.mu.Unlock()
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, i.forget(img))
+			}
+		}()
+	}
+	for _, ref := range names {
+		old, err := i.name(img, ref, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		before = append(before, old)
+	}
+	return i.byID(img.ID), before, nil
+}
+
+// forget takes an image and its names away; its layers are another matter. Who calls it
+// holds change.
+func (i *Images) forget(img *Image) error {
+	for _, ref := range i.references(img.ID) {
+		if err := i.unname(ref); err != nil {
+			return err
+		}
+	}
+	if err := i.deleteImage(img); err != nil {
 		return err
 	}
-	i.publish("tag", img, ref.Familiar())
+	i.mu.Lock()
+	i.index.remove(img)
+	i.mu.Unlock()
+	return nil
+}
+
+// unname takes one name away. Who calls it holds change.
+func (i *Images) unname(ref oci.Reference) error {
+	if err := i.deleteName(ref); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	i.index.unname(ref)
+	i.mu.Unlock()
 	return nil
 }
 
 // name gives an image a name, and gives back the image that had it before, nil when none
-// or the same. The time is kept as that of the last tag, unless zero.
+// or the same. The time is kept as that of the last tag, unless zero. Who calls it holds
+// change.
 func (i *Images) name(img *Image, ref oci.Reference, at time.Time) (*Image, error) {
-	i.change.Lock()
-	defer i.change.Unlock()
 	i.mu.RLock()
 	known, before := i.index.images[img.ID], i.index.named(ref)
 	i.mu.RUnlock()
@@ -82,28 +148,4 @@ func (i *Images) name(img *Image, ref oci.Reference, at time.Time) (*Image, erro
 	i.index.replace(known)
 	i.mu.Unlock()
 	return before, nil
-}
-
-// register keeps a new image, whose layers are there and held by the caller. One that
-// is known already is given back as it is.
-func (i *Images) register(raw []byte, parent oci.Digest) (*Image, error) {
-	img, err := newImage(raw)
-	if err != nil {
-		return nil, api.Errorf(api.Invalid, "%w", err)
-	}
-	i.change.Lock()
-	defer i.change.Unlock()
-	if known := i.byID(img.ID); known != nil {
-		return known, nil
-	}
-	if i.byID(parent) != nil {
-		img.Parent = parent
-	}
-	if err := i.writeImage(img); err != nil {
-		return nil, err
-	}
-	i.mu.Lock()
-	i.index.add(img)
-	i.mu.Unlock()
-	return img, nil
 }
