@@ -1,0 +1,28 @@
+package main
+
+import (
+	"lighter/api"
+	"lighter/engine/container"
+	"lighter/engine/image"
+	"lighter/oci"
+)
+
+// images is image.Images as containers see them.
+type images struct{ *image.Images }
+
+func (i images) Resolve(ref string, p *api.Platform) (container.Image, error) {
+	var want *oci.Platform
+	if p != nil {
+		want = &oci.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+	}
+	img, err := i.ResolveFor(ref, want)
+	if err != nil {
+		return container.Image{}, err
+	}
+	config := img.Config
+	is := img.Doc.Platform()
+	return container.Image{
+		ID: string(img.ID), Top: string(img.TopLayer()), Config: &config,
+		Platform: api.Platform{OS: is.OS, Architecture: is.Architecture, Variant: is.Variant},
+	}, nil
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"lighter/api"
+)
+
+// Where things are when nothing else is said.
+const (
+	defaultRoot   = "/var/lib/lighter"
+	defaultExec   = "/run/lighter"
+	defaultHost   = "unix:///run/lighter/lighter.sock"
+	defaultConfig = "/etc/lighter/daemon.json"
+	defaultGroup  = "lighter"
+)
+
+// config is what the engine is told, by flags and by the file; the file's keys are
+// dockerd's.
+type config struct {
+	Root      string   `json:"data-root"`
+	ExecRoot  string   `json:"exec-root"`
+	Hosts     []string `json:"hosts"`
+	Pidfile   string   `json:"pidfile"`
+	Group     string   `json:"group"`
+	Debug     bool     `json:"debug"`
+	LogLevel  string   `json:"log-level"`
+	LogFormat string   `json:"log-format"`
+	RawLogs   bool     `json:"raw-logs"`
+	Labels    []string `json:"labels"`
+
+	TLS       bool   `json:"tls"`
+	TLSVerify bool   `json:"tlsverify"`
+	TLSCA     string `json:"tlscacert"`
+	TLSCert   string `json:"tlscert"`
+	TLSKey    string `json:"tlskey"`
+
+	LogDriver     string                `json:"log-driver"`
+	LogOpts       map[string]string     `json:"log-opts"`
+	Init          bool                  `json:"init"`
+	ShmSize       bytesSize             `json:"default-shm-size"`
+	Ulimits       map[string]api.Ulimit `json:"default-ulimits"`
+	IpcMode       string                `json:"default-ipc-mode"`
+	CgroupnsMode  string                `json:"default-cgroupns-mode"`
+	CgroupParent  string                `json:"cgroup-parent"`
+	NoNewPrivs    bool                  `json:"no-new-privileges"`
+	Seccomp       string                `json:"seccomp-profile"`
+	Runtime       string                `json:"default-runtime"`
+	StorageDriver string                `json:"storage-driver"`
+	ExecOpts      []string              `json:"exec-opts"`
+	LiveRestore   bool                  `json:"live-restore"`
+
+	Keeper string `json:"keeper"` // path of the lighter program
+
+	file     string // --config-file
+	validate bool
+	version  bool
+	help     bool
+}
+
+// later says of dockerd's options that the engine does not take yet why not.
+// Each is refused, on the command line and in the file, under either spelling.
+var later = map[string]string{
+	"add-runtime runtimes":           "containers run on lighter's own runtime",
+	"allow-direct-routing":           noNetworks,
+	"authorization-plugin":           "lighter runs no plugins",
+	"bip bip6 bridge fixed-cidr":     noNetworks,
+	"fixed-cidr-v6 default-gateway":  noNetworks,
+	"default-gateway-v6 icc ip ipv6": noNetworks,
+	"ip-forward ip-forward-no-drop":  noNetworks,
+	"ip-masq iptables ip6tables mtu": noNetworks,
+	"default-address-pool":           noNetworks,
+	"default-network-opt":            noNetworks,
+	"userland-proxy":                 noNetworks,
+	"userland-proxy-path":            noNetworks,
+	"host-gateway-ip":                noNetworks,
+	"network-control-plane-mtu":      noNetworks,
+	"dns dns-opt dns-search":         "containers take the host's resolv.conf until networks are built",
+	"cdi-spec-dir":                   "devices by CDI are not built yet",
+	"containerd":                     "there is no containerd under lighter",
+	"containerd-namespace":           "there is no containerd under lighter",
+	"containerd-plugins-namespace":   "there is no containerd under lighter",
+	"cri-containerd":                 "there is no containerd under lighter",
+	"cpu-rt-period cpu-rt-runtime":   "limits on real-time scheduling are not built yet",
+	"experimental feature":           "lighter has no experimental features",
+	"http-proxy https-proxy":         "registries are not built yet",
+	"no-proxy insecure-registry":     "registries are not built yet",
+	"registry-mirror":                "registries are not built yet",
+	"max-concurrent-downloads":       "registries are not built yet",
+	"max-concurrent-uploads":         "registries are not built yet",
+	"max-download-attempts":          "registries are not built yet",
+	"init-path":                      "lighter brings its own init",
+	"metrics-addr":                   "metrics are not built yet",
+	"node-generic-resource":          "lighter has no swarm mode",
+	"swarm-default-advertise-addr":   "lighter has no swarm mode",
+	"rootless":                       "running without root is not built yet",
+	"selinux-enabled":                "SELinux labels are not built yet",
+	"shutdown-timeout":               "containers live on when the engine stops",
+	"storage-opt":                    "the overlay driver takes no options",
+	"userns-remap":                   "user namespaces are not built yet",
+}
+
+const noNetworks = "bridge networks are not built yet"
+
+// whyNot gives the reason why an option of dockerd's is refused.
+func whyNot(name string) (string, bool) {
+	for names, reason := range later {
+		for have := range strings.FieldsSeq(names) {
+			if name == have || name == have+"s" {
+				return reason, true
+			}
+		}
+	}
+	return "", false
+}
+
+// defaults is the configuration of an engine that is told nothing.
+func defaults() *config {
+	return &config{
+		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
+		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
+		ShmSize: 64 << 20, Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
+	}
+}
+
+// flags ties the options to their flags.
+func (c *config) flags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("lighterd", pflag.ContinueOnError)
+	f.SortFlags = true
+	f.StringVar(&c.Root, "data-root", c.Root, "Where images and containers are kept")
+	f.StringVar(&c.ExecRoot, "exec-root", c.ExecRoot, "Where the state of running containers is kept")
+	f.StringArrayVarP(&c.Hosts, "host", "H", nil, "Where to listen: unix://PATH or tcp://HOST:PORT; may be given several times (default "+defaultHost+")")
+	f.StringVarP(&c.Pidfile, "pidfile", "p", "", "File for the engine's process id (default lighterd.pid in the exec root)")
+	f.StringVarP(&c.Group, "group", "G", "", "Group that may use the unix socket (default "+defaultGroup+", if there is one)")
+	f.BoolVarP(&c.Debug, "debug", "D", false, "Log much more")
+	f.StringVarP(&c.LogLevel, "log-level", "l", c.LogLevel, "What to log: debug, info, warn, error or fatal")
+	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "How to log: text or json")
+	f.BoolVar(&c.RawLogs, "raw-logs", false, "Log without colours, as always")
+	f.StringArrayVar(&c.Labels, "label", nil, "A key=value label of the engine, shown by info")
+	f.BoolVar(&c.TLS, "tls", false, "Serve TCP over TLS; implied by --tlsverify")
+	f.BoolVar(&c.TLSVerify, "tlsverify", false, "Serve TCP over TLS and let in only clients with a certificate of the CA")
+	f.StringVar(&c.TLSCA, "tlscacert", c.TLSCA, "The CA that clients' certificates must come from")
+	f.StringVar(&c.TLSCert, "tlscert", c.TLSCert, "The engine's certificate")
+	f.StringVar(&c.TLSKey, "tlskey", c.TLSKey, "The engine's key")
+	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local or none")
+	f.Var(mapFlag(c.LogOpts), "log-opt", "A default key=value option of the log driver")
+	f.BoolVar(&c.Init, "init", false, "Run an init in every container that does not say otherwise")
+	f.Var(&c.ShmSize, "default-shm-size", "The default size of /dev/shm")
+	f.Var(ulimitFlag(c.Ulimits), "default-ulimit", "A default NAME=SOFT[:HARD] limit of containers' processes")
+	f.StringVar(&c.IpcMode, "default-ipc-mode", "", "The default IPC mode: shareable or private (default private)")
+	f.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "The default cgroup namespace: host or private (default private with cgroup v2, else host)")
+	f.StringVar(&c.CgroupParent, "cgroup-parent", "", "The cgroup below which containers are (default /lighter)")
+	f.BoolVar(&c.NoNewPrivs, "no-new-privileges", false, "Let no process of a container gain privileges, by default")
+	f.StringVar(&c.Seccomp, "seccomp-profile", c.Seccomp, "The default seccomp profile: builtin, unconfined or a file")
+	f.StringVar(&c.Runtime, "default-runtime", c.Runtime, "The runtime of containers: there is one, which answers to runc, too")
+	f.StringVarP(&c.StorageDriver, "storage-driver", "s", "", "How layers are kept: overlay2")
+	f.StringArrayVar(&c.ExecOpts, "exec-opt", nil, "native.cgroupdriver=cgroupfs")
+	f.BoolVar(&c.LiveRestore, "live-restore", true, "Containers live on while no engine runs, as always")
+	f.StringVar(&c.Keeper, "keeper", "", "The lighter program that keeps the containers (default beside lighterd, or in PATH)")
+	f.StringVar(&c.file, "config-file", c.file, "A JSON file with the same options")
+	f.BoolVar(&c.validate, "validate", false, "Check the configuration and exit")
+	f.BoolVarP(&c.version, "version", "v", false, "Show the version and exit")
+	f.BoolVar(&c.help, "help", false, "Show this help and exit")
+	return f
+}
+
+// fileKeys gives for each flag the key that it has in the file.
+var fileKeys = map[string]string{
+	"host": "hosts", "label": "labels", "log-opt": "log-opts", "default-ulimit": "default-ulimits", "exec-opt": "exec-opts",
+}
+
+// parse reads the command line and the file.
+func parse(args []string) (*config, *pflag.FlagSet, error) {
+	c := defaults()
+	f := c.flags()
+	if err := refuseLater(args, f); err != nil {
+		return nil, f, err
+	}
+	if err := f.Parse(args); err != nil {
+		return nil, f, err
+	}
+	if c.help || c.version {
+		return c, f, nil
+	}
+	if f.NArg() > 0 {
+		return nil, f, fmt.Errorf("lighterd takes no arguments: %q", f.Args())
+	}
+	if err := c.readFile(f); err != nil {
+		return nil, f, err
+	}
+	return c, f, c.check(f)
+}
+
+// refuseLater looks for flags of dockerd's that are not taken yet, which pflag would
+// only call unknown.
+func refuseLater(args []string, f *pflag.FlagSet) error {
+	for _, arg := range args {
+		long, ok := strings.CutPrefix(arg, "--")
+		if arg == "--" {
+			return nil
+		}
+		name, _, _ := strings.Cut(long, "=")
+		if !ok || f.Lookup(name) != nil {
+			continue
+		}
+		if reason, ok := whyNot(name); ok {
+			return fmt.Errorf("--%s is not taken: %s", name, reason)
+		}
+	}
+	return nil
+}
+
+// readFile adds what the file says. An option may be in one of the two places only.
+func (c *config) readFile(f *pflag.FlagSet) error {
+	b, err := os.ReadFile(c.file)
+	if errors.Is(err, os.ErrNotExist) && !f.Changed("config-file") {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(b, &keys); err != nil {
+		return fmt.Errorf("read the configuration: %s: %w", c.file, err)
+	}
+	for key := range keys {
+		if reason, ok := whyNot(key); ok {
+			return fmt.Errorf("%s: %q is not taken: %s", c.file, key, reason)
+		}
+	}
+	var twice []string
+	f.Visit(func(fl *pflag.Flag) {
+		key := fl.Name
+		if k, ok := fileKeys[key]; ok {
+			key = k
+		}
+		if raw, ok := keys[key]; ok {
+			twice = append(twice, fmt.Sprintf("%s: (from flag: %s, from file: %s)", key, fl.Value, raw))
+		}
+	})
+	if len(twice) > 0 {
+		slices.Sort(twice)
+		return fmt.Errorf("the following directives are specified both as a flag and in the configuration file: %s", strings.Join(twice, ", "))
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(c); err != nil {
+		return fmt.Errorf("read the configuration: %s: %s", c.file, strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+// check refuses what cannot be meant, and fills in what follows from the rest.
+func (c *config) check(f *pflag.FlagSet) error {
+	for _, p := range []*string{&c.Root, &c.ExecRoot} {
+		abs, err := filepath.Abs(*p)
+		if err != nil || *p == "" {
+			return fmt.Errorf("%q is no folder for the engine's state", *p)
+		}
+		*p = abs
+	}
+	if c.Root == c.ExecRoot {
+		return fmt.Errorf("the data root and the exec root must differ: both are %s", c.Root)
+	}
+	if c.Pidfile == "" {
+		c.Pidfile = filepath.Join(c.ExecRoot, "lighterd.pid")
+	}
+	if len(c.Hosts) == 0 {
+		c.Hosts = []string{defaultHost}
+	}
+	if c.TLSVerify {
+		c.TLS = true
+	}
+	for _, l := range c.Labels {
+		if key, _, ok := strings.Cut(l, "="); !ok || key == "" {
+			return fmt.Errorf("bad attribute format: %s", l)
+		}
+	}
+	for _, row := range []struct {
+		what, got string
+		allowed   []string
+	}{
+		{"log level", c.LogLevel, []string{"debug", "info", "warn", "error", "fatal"}},
+		{"log format", c.LogFormat, []string{"text", "json"}},
+		{"log driver", c.LogDriver, []string{"json-file", "local", "none"}},
+		{"IPC mode", c.IpcMode, []string{"", "shareable", "private"}},
+		{"cgroup namespace mode", c.CgroupnsMode, []string{"", "host", "private"}},
+		{"runtime", c.Runtime, []string{"runc", "lighter", "io.containerd.runc.v2"}},
+		{"storage driver", c.StorageDriver, []string{"", "overlay2", "overlay"}},
+	} {
+		if !slices.Contains(row.allowed, row.got) {
+			return fmt.Errorf("unknown %s %q: it is one of %s", row.what, row.got, strings.TrimPrefix(strings.Join(row.allowed, ", "), ", "))
+		}
+	}
+	for _, o := range c.ExecOpts {
+		if o != "native.cgroupdriver=cgroupfs" {
+			return fmt.Errorf("unknown exec-opt %q: there is native.cgroupdriver=cgroupfs", o)
+		}
+	}
+	if !c.LiveRestore {
+		return errors.New("live-restore cannot be false: containers of lighter live on while no engine runs")
+	}
+	if c.Debug {
+		c.LogLevel = "debug"
+	}
+	return c.checkHosts(f)
+}
+
+// level is the level of slog that the log level means.
+func (c *config) level() slog.Level {
+	switch c.LogLevel {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	case "fatal":
+		return slog.LevelError + 4
+	}
+	return slog.LevelInfo
+}

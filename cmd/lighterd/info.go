@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+
+	"lighter/api"
+	"lighter/engine/container"
+	"lighter/linux/cgroup"
+	"lighter/linux/fs"
+)
+
+// facts is what GET /info tells and what does not change while the engine runs.
+func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Info {
+	name, version := osRelease()
+	host, _ := os.Hostname()
+	info := api.Info{
+		ID:     id,
+		Driver: "overlay2",
+		Plugins: api.Plugins{
+			Volume: []string{}, Network: []string{"host", "null"}, Log: []string{"json-file"},
+		},
+		Debug:         c.LogLevel == "debug",
+		LoggingDriver: c.LogDriver,
+		CgroupDriver:  "cgroupfs", CgroupVersion: "1",
+		KernelVersion:   readLine("/proc/sys/kernel/osrelease"),
+		OperatingSystem: name, OSVersion: version, OSType: "linux", Architecture: machine(),
+		IndexServerAddress: "https://index.docker.io/v1/",
+		RegistryConfig: &api.RegistryConfig{
+			InsecureRegistryCIDRs: []string{"::1/128", "127.0.0.0/8"},
+			IndexConfigs:          map[string]api.RegistryIndex{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
+		},
+		NCPU: runtime.NumCPU(), MemTotal: memTotal(),
+		DockerRootDir: c.Root, Name: host, Labels: slices.Clone(c.Labels),
+		ServerVersion: api.DockerVersion, DefaultRuntime: c.Runtime,
+		Swarm:              api.Swarm{LocalNodeState: "inactive"},
+		LiveRestoreEnabled: true,
+		InitBinary:         "lighter",
+		RuncCommit:         api.ProgramCommit{ID: api.Commit}, InitCommit: api.ProgramCommit{ID: api.Commit},
+		SecurityOptions: []string{"name=seccomp,profile=" + c.Seccomp},
+		CDISpecDirs:     []string{},
+	}
+	if info.Labels == nil {
+		info.Labels = []string{}
+	}
+	info.Runtimes = map[string]api.Runtime{}
+	for _, name := range []string{"lighter", "runc", "io.containerd.runc.v2"} {
+		info.Runtimes[name] = api.Runtime{Path: c.Keeper, Args: []string{"oci"}}
+	}
+	for key, into := range map[string]*string{"HTTP_PROXY": &info.HTTPProxy, "HTTPS_PROXY": &info.HTTPSProxy, "NO_PROXY": &info.NoProxy} {
+		*into = os.Getenv(key)
+	}
+	if l.Mode == cgroup.V2 {
+		info.CgroupVersion = "2"
+		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
+	}
+	if c.NoNewPrivs {
+		info.SecurityOptions = append(info.SecurityOptions, "name=no-new-privileges")
+	}
+	if c.Seccomp != "builtin" {
+		info.Warnings = append(info.Warnings, "WARNING: daemon is not using the default seccomp profile")
+	}
+	info.DriverStatus = [][2]string{{"Backing Filesystem", backing(c.Root)}, {"Supports d_type", "true"},
+		{"Using metacopy", "false"}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
+	limits(&info, f, l.Mode == cgroup.V2)
+	return info
+}
+
+// info answers GET /info: the facts, and what changes.
+func (p *parts) info(context.Context) (api.Info, error) {
+	p.mu.Lock()
+	info := p.facts
+	p.mu.Unlock()
+	info.SecurityOptions = slices.Clone(info.SecurityOptions)
+	info.Warnings = slices.Clone(info.Warnings)
+	info.Runtimes = maps.Clone(info.Runtimes)
+	info.Containers, info.ContainersRunning, info.ContainersPaused = p.containers.Count()
+	info.ContainersStopped = info.Containers - info.ContainersRunning - info.ContainersPaused
+	info.Images = p.images.Count()
+	info.NFd, info.NGoroutines, info.NEventsListener = openFiles(), runtime.NumGoroutine(), p.events.Listeners()
+	return info, nil
+}
+
+// reload takes from flags and file anew what can change while the engine runs: what is
+// logged, and the labels.
+func (p *parts) reload(args []string, level *slog.LevelVar) {
+	c, _, err := parse(args)
+	if err != nil {
+		slog.Error("the configuration stays as it was: " + err.Error())
+		return
+	}
+	level.Set(c.level())
+	p.mu.Lock()
+	p.facts.Labels = append([]string{}, c.Labels...)
+	p.facts.Debug = c.LogLevel == "debug"
+	id, name := p.facts.ID, p.facts.Name
+	p.mu.Unlock()
+	labels, _ := json.Marshal(c.Labels) // texts cannot fail
+	p.events.Publish("daemon", "reload", id, map[string]string{
+		"name": name, "labels": string(labels), "debug": strconv.FormatBool(c.LogLevel == "debug"), "live-restore": "true",
+	})
+	slog.Info("the configuration was read again", "file", c.file)
+}
+
+// backing names the file system below a folder, as Docker does.
+func backing(path string) string {
+	s, err := fs.Statfs(path)
+	if err != nil {
+		return "<unknown>"
+	}
+	return s.Type
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/capability"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"lighter/engine/container"
+	"lighter/linux/cgroup"
+	"lighter/linux/fs"
+)
+
+// rootfs does beneath a container's root what container.Rootfs asks for.
+type rootfs struct {
+	cgroups string // the cgroup below which containers' are
+}
+
+func (rootfs) ReadFile(root *os.File, path string, max int64) ([]byte, error) {
+	b, err := fs.ReadInRoot(root, path, max)
+	if errors.Is(err, fs.ErrTooLong) {
+		return nil, fmt.Errorf("%w: %w", container.ErrTooLarge, err)
+	}
+	return b, err
+}
+
+func (rootfs) MkdirAll(root *os.File, path string) error {
+	f, err := fs.MkdirAllInRoot(root, path, 0o755)
+	if errors.Is(err, fs.ErrNotDir) {
+		return fmt.Errorf("%w: %w", container.ErrNotDir, err)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func (rootfs) Running(pid int) (*os.File, error) {
+	return os.Open("/proc/" + strconv.Itoa(pid) + "/root")
+}
+
+func (r rootfs) Processes(id string) ([]int, error) {
+	g, err := cgroup.Open(path.Join(r.cgroups, id))
+	if err != nil {
+		return nil, err
+	}
+	return g.Procs()
+}
+
+// skipped are the folders of /dev that hold what every container has of its own.
+var skipped = map[string]bool{"pts": true, "shm": true, "fd": true, "mqueue": true, "console": true, ".lxc": true, ".lxd-mounts": true, ".udev": true}
+
+func (rootfs) Devices(name string) ([]specs.LinuxDevice, error) {
+	real, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := fs.OpenDir(filepath.Dir(real))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	var list []specs.LinuxDevice
+	err = devices(dir, filepath.Base(real), real, &list)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("%s: not a device node", name)
+	}
+	return list, err
+}
+
+// devices collects the device at name in dir, or, name being a folder, all below it.
+func devices(dir fs.Dir, name, full string, list *[]specs.LinuxDevice) error {
+	st, err := dir.Stat(name)
+	if err != nil {
+		return &os.PathError{Op: "stat", Path: full, Err: err}
+	}
+	kind := ""
+	switch st.Mode & fs.ModeType {
+	case fs.ModeChar:
+		kind = "c"
+	case fs.ModeBlock:
+		kind = "b"
+	case fs.ModeDir:
+		sub, err := dir.Sub(name)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: full, Err: err}
+		}
+		defer sub.Close()
+		return sub.Names(func(name string, _ uint32) error {
+			if skipped[name] {
+				return nil
+			}
+			err := devices(sub, name, filepath.Join(full, name), list)
+			if errors.Is(err, os.ErrNotExist) {
+				return nil // unplugged just now
+			}
+			return err
+		})
+	default:
+		return nil
+	}
+	mode, uid, gid := os.FileMode(st.Mode&0o7777), st.UID, st.GID
+	major, minor := st.Device()
+	*list = append(*list, specs.LinuxDevice{Path: full, Type: kind, Major: int64(major), Minor: int64(minor), FileMode: &mode, UID: &uid, GID: &gid})
+	return nil
+}
+
+// capabilities are those that the engine holds, and so may grant.
+func capabilities() ([]string, error) {
+	self, err := capability.NewPid2(0)
+	if err == nil {
+		err = self.Load()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the engine's capabilities: %w", err)
+	}
+	var list []string
+	for _, c := range capability.ListKnown() {
+		if self.Get(capability.EFFECTIVE, c) && self.Get(capability.BOUNDING, c) {
+			list = append(list, "CAP_"+strings.ToUpper(c.String()))
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lighter/api"
+	"lighter/engine/container"
+	"lighter/engine/event"
+	"lighter/engine/image"
+	"lighter/keeper"
+	"lighter/linux/cgroup"
+	"lighter/linux/proc"
+	"lighter/oci"
+	"lighter/server"
+	"lighter/store"
+	"lighter/store/layer"
+	"lighter/task"
+)
+
+// How much of a container's output is kept when nothing else is said.
+const (
+	logSize  = 20 << 20 // bytes of a file
+	logFiles = 5
+)
+
+// parts is the engine, put together.
+type parts struct {
+	config *config
+	undo   []func() error // what close does, in reverse
+
+	root       *store.Root
+	cgroups    cgroup.Layout
+	events     *event.Log
+	layers     *layer.Store
+	images     *image.Images
+	keeper     *keeper.Client
+	containers *container.Containers
+	server     *server.Server
+
+	mu    sync.Mutex // guards facts, which a reload changes
+	facts api.Info
+
+	settled chan struct{} // closed when containers is set
+}
+
+// close undoes what open did, newest first. Containers go on.
+func (p *parts) close(err error) error {
+	for len(p.undo) > 0 {
+		last := len(p.undo) - 1
+		err = errors.Join(err, p.undo[last]())
+		p.undo = p.undo[:last]
+	}
+	return err
+}
+
+func (p *parts) later(f func() error) { p.undo = append(p.undo, f) }
+
+// open puts the engine together, from the ground up. What stands when a step fails is
+// taken down again.
+func open(ctx context.Context, c *config) (*parts, error) {
+	p := &parts{config: c, settled: make(chan struct{})}
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"open the data root", p.openRoot},
+		{"open the images", p.openImages},
+		{"open the containers", p.openContainers},
+		{"prepare to serve", p.openServer},
+	} {
+		begin := time.Now()
+		if err := step.do(ctx); err != nil {
+			return nil, p.close(fmt.Errorf("%s: %w", step.name, err))
+		}
+		slog.Debug(step.name, "took", time.Since(begin))
+	}
+	return p, nil
+}
+
+// openRoot takes the data root for this engine alone, and makes the exec root.
+func (p *parts) openRoot(context.Context) (err error) {
+	c := p.config
+	if p.root, err = store.Open(c.Root); err != nil {
+		return err
+	}
+	p.later(p.root.Close)
+	// However open it was made: what lies below has files of containers' users, setuid ones too.
+	if err := os.Chmod(c.Root, 0o710); err != nil {
+		return err
+	}
+	// Members of the socket's group pass through to the socket, and see nothing else.
+	if err := os.MkdirAll(c.ExecRoot, 0o711); err != nil {
+		return fmt.Errorf("make the exec root: %w", err)
+	}
+	remove, err := writePidfile(c.Pidfile)
+	if err != nil {
+		return err
+	}
+	p.later(func() error { remove(); return nil })
+	if p.cgroups, err = cgroup.Detect(); err != nil {
+		return err
+	}
+	p.events, err = event.Open(p.root.Path("events"))
+	if err == nil {
+		p.later(p.events.Close)
+	}
+	return err
+}
+
+func (p *parts) openImages(context.Context) (err error) {
+	if p.layers, err = layer.Open(p.root); err != nil {
+		return err
+	}
+	p.images, err = image.Open(image.Deps{
+		Log: slog.Default(), Root: p.root, Layers: p.layers, Events: p.events,
+		Users: p.users,
+	})
+	return err
+}
+
+// users lists the containers as images see them.
+func (p *parts) users() []image.User {
+	var list []image.User
+	for _, u := range p.known().Uses() {
+		list = append(list, image.User{Container: u.Container, Image: oci.Digest(u.Image), TopLayer: oci.Digest(u.Top), Running: u.Running})
+	}
+	return list
+}
+
+// known waits for the containers.
+func (p *parts) known() *container.Containers {
+	<-p.settled
+	return p.containers
+}
+
+// openContainers finds the keeper, or starts one, and takes over what it holds.
+func (p *parts) openContainers(ctx context.Context) (err error) {
+	c := p.config
+	if c.Keeper, err = findLighter(c.Keeper); err != nil {
+		return err
+	}
+	live := context.WithoutCancel(ctx) // an exit is noted even while the engine stops
+	p.keeper, err = keeper.Start(ctx, keeper.Config{
+		Lighter: c.Keeper, ExecRoot: c.ExecRoot,
+		OnExit:   func(e task.Exit) { p.known().Exited(live, e) },
+		OnDetach: func(n task.Name) { p.known().Detached(n) },
+		Warn: func(err error) { slog.Warn("keeper: " + err.Error()) },
+	})
+	if err != nil {
+		return err
+	}
+	caps, err := capabilities()
+	if err != nil {
+		return err
+	}
+	host := container.Host{
+		CgroupV2: p.cgroups.Mode == cgroup.V2, CgroupParent: c.CgroupParent, Kernel: features(p.cgroups), Capabilities: caps,
+	}
+	cs, err := container.New(ctx, container.Deps{
+		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
+		Events: p.events, Keeper: p.keeper, Rootfs: rootfs{c.CgroupParent}, Host: host,
+		Log: container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
+	})
+	if err != nil {
+		return err
+	}
+	// Not before: an exit that is told before there is anybody to note it waits, and an
+	// engine that fails to start leaves it to the next.
+	p.later(p.keeper.Close)
+	p.containers = cs
+	close(p.settled)
+	p.later(func() error { cs.Close(); return nil })
+	return nil
+}
+
+func (p *parts) openServer(context.Context) error {
+	id, err := engineID(p.root.Path())
+	if err != nil {
+		return err
+	}
+	p.facts = p.config.facts(id, p.cgroups, features(p.cgroups))
+	p.server = server.New(server.Config{
+		Log: slog.Default(), Events: p.events, Containers: p.containers, Images: p.images,
+		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
+	})
+	return nil
+}
+
+// findLighter gives the path of the lighter program: the one asked for, or the one
+// beside this program, or the one in PATH.
+func findLighter(asked string) (string, error) {
+	if asked != "" {
+		return filepath.Abs(asked)
+	}
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), "lighter")
+		if st, err := os.Stat(beside); err == nil && st.Mode().IsRegular() {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath("lighter")
+	if err != nil {
+		return "", fmt.Errorf("find the lighter program, which keeps the containers: it is neither beside lighterd nor in PATH (--keeper says where): %w", err)
+	}
+	return filepath.Abs(path)
+}
