@@ -235,4 +235,3 @@ func TestDefaultContainer(t *testing.T) {
 		}
 	}
 }
-

@@ -213,7 +213,7 @@ func ClearAmbient() Call {
 }
 
 // SetCaps sets the other three sets, bit n for capability n.
-func SetCaps(effective, permitted, inheritable uint64) Call {
+func SetCaps(effective, permitted, inheritable Caps) Call {
 	head := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &[2]unix.CapUserData{
 		{Effective: uint32(effective), Permitted: uint32(permitted), Inheritable: uint32(inheritable)},
