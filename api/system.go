@@ -5,6 +5,7 @@ type Ping struct {
 	APIVersion     string
 	OSType         string
 	BuilderVersion string
+	Experimental   bool
 }
 
 // ServerVersion answers GET /version.
