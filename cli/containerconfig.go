@@ -62,7 +62,8 @@ func (o *containerFlags) request(f *pflag.FlagSet) (api.CreateContainer, error) 
 
 // checkModes refuses values that no engine takes.
 func (o *containerFlags) checkModes() error {
-	container := strings.HasPrefix(o.pid, "container:")
+	_, target, container := strings.Cut(o.pid, "container:")
+	container = container && target != "" && strings.HasPrefix(o.pid, "container:")
 	switch {
 	case o.mac != "" && !validMAC(o.mac):
 		return fmt.Errorf("%s is not a valid mac address", o.mac)
@@ -99,7 +100,7 @@ func (o *containerFlags) attached(name string) bool {
 }
 
 func (o *containerFlags) config(f *pflag.FlagSet) (*api.ContainerConfig, error) {
-	env, err := readPairs(o.envFiles, o.env, os.LookupEnv)
+	env, err := readPairs(o.envFiles, lastPairs(o.env), os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}

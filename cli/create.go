@@ -27,7 +27,7 @@ func newCreate(a *App) *cobra.Command {
 		ValidArgsFunction:     a.completeImages(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.image, c.args = args[0], args[1:]
-			req, err := containerRequest(a, cmd.Flags(), &o, &c, "create")
+			req, err := containerRequest(cmd.Context(), a, cmd.Flags(), &o, &c, "create")
 			if err != nil {
 				return err
 			}
@@ -49,7 +49,10 @@ func newCreate(a *App) *cobra.Command {
 
 // containerRequest makes the flags of run or create into a request. What is wrong
 // with them leads to exit code 125.
-func containerRequest(a *App, f *pflag.FlagSet, o *createFlags, c *containerFlags, command string) (req api.CreateContainer, err error) {
+func containerRequest(ctx context.Context, a *App, f *pflag.FlagSet, o *createFlags, c *containerFlags, command string) (req api.CreateContainer, err error) {
+	if err := checkSupport(ctx, a, f); err != nil {
+		return req, err
+	}
 	switch o.pull {
 	case "always", "missing", "never", "":
 	default:
@@ -140,8 +143,8 @@ func shareSocket(a *App, req *api.CreateContainer) error {
 		return err
 	}
 	path, ok := strings.CutPrefix(host, "unix://")
-	if !ok || a.docker() {
-		path = "/var/run/docker.sock"
+	if !ok {
+		return fmt.Errorf("flag --use-api-socket can only be used with unix sockets: docker endpoint %s incompatible", host)
 	}
 	if len(a.config().Auths) > 0 {
 		return errors.New("resolving credentials failed: logins are not handed on to containers yet; log in there, or bind a config.json")

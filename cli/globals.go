@@ -72,7 +72,7 @@ func (g *globals) check() error {
 	switch strings.ToLower(g.logLevel) {
 	case "", "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace":
 	default:
-		return fmt.Errorf("unable to parse logging level: %s", g.logLevel)
+		return fmt.Errorf("Unable to parse logging level: %s", g.logLevel)
 	}
 	if g.context != "" && len(g.hosts) > 0 {
 		return errors.New("conflicting options: cannot specify both --host and --context")

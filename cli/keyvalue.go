@@ -74,3 +74,19 @@ func pairMap(pairs []string) map[string]string {
 	}
 	return m
 }
+
+// lastPairs gives each key once, with the value that it was given last.
+func lastPairs(pairs []string) []string {
+	var list []string
+	at := map[string]int{}
+	for _, kv := range pairs {
+		k, _, _ := strings.Cut(kv, "=")
+		if i, ok := at[k]; ok {
+			list[i] = kv
+			continue
+		}
+		at[k] = len(list)
+		list = append(list, kv)
+	}
+	return list
+}

@@ -31,7 +31,7 @@ func newRun(a *App) *cobra.Command {
 		ValidArgsFunction:     a.completeImages(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.image, c.args = args[0], args[1:]
-			req, err := containerRequest(a, cmd.Flags(), &o, &c, "run")
+			req, err := containerRequest(cmd.Context(), a, cmd.Flags(), &o, &c, "run")
 			if err != nil {
 				return err
 			}

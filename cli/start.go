@@ -27,6 +27,9 @@ func newStart(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container start, start"},
 		ValidArgsFunction:     a.completeContainers(notRunning),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkSupport(cmd.Context(), a, cmd.Flags()); err != nil {
+				return err
+			}
 			if o.attach || o.interactive {
 				if len(args) > 1 {
 					return errors.New("you cannot start and attach multiple containers at once")

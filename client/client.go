@@ -125,9 +125,12 @@ func (c *Client) settle(engine string) {
 	}
 }
 
-// request is one call. Body is JSON when it is set; a body that changes with the API
-// version is a func(version string) any. Stream is sent as it is, chunked unless
-// Length is positive.
+// shaped is a body that changes with the API version. It fails when it asks for what
+// the version does not know.
+type shaped func(version string) (any, error)
+
+// request is one call. Body is JSON, of a value or a shaped one. Stream is sent as it
+// is, chunked unless Length is positive.
 type request struct {
 	method, path string
 	query        url.Values
@@ -153,6 +156,15 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 // route joins the elements of a path; each is escaped except for slashes.
 func route(elem ...string) string {
 	return (&url.URL{Path: "/" + strings.Join(elem, "/")}).EscapedPath()
+}
+
+// needs refuses a feature that the API version does not know, and that an engine would
+// pass over in silence.
+func needs(version, wanted, feature string, used bool) error {
+	if used && api.VersionLess(version, wanted) {
+		return fmt.Errorf("%q requires API version %s, but the Docker daemon API version is %s", feature, wanted, version)
+	}
+	return nil
 }
 
 // named refuses an empty name before it becomes another route, and trims spaces.

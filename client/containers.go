@@ -3,7 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/url"
 	"slices"
@@ -19,56 +19,36 @@ type Containers struct{ c *Client }
 // Create makes a container. Name may be empty for one that the engine invents,
 // platform is empty or os[/arch[/variant]].
 func (s Containers) Create(ctx context.Context, name, platform string, req api.CreateContainer) (v api.Created, err error) {
-	if err := s.checkCreate(ctx, platform, req); err != nil {
-		return v, err
-	}
 	query := url.Values{}
 	put(query, "name", name)
 	put(query, "platform", platform)
-	return v, s.c.call(ctx, "POST", "/containers/create", query, func(version string) any {
+	return v, s.c.call(ctx, "POST", "/containers/create", query, shaped(func(version string) (any, error) {
 		return createBody(req, platform, version)
-	}, &v)
-}
-
-// checkCreate refuses what an older engine would pass over in silence. Requests
-// without such a wish cost no extra round trip.
-func (s Containers) checkCreate(ctx context.Context, platform string, req api.CreateContainer) error {
-	type need struct{ version, feature string }
-	var needs []need
-	if platform != "" {
-		needs = append(needs, need{"1.41", "specify container image platform"})
-	}
-	if req.ContainerConfig.StopTimeout != nil {
-		needs = append(needs, need{"1.25", "stop timeout"})
-	}
-	if h := req.ContainerConfig.Healthcheck; h != nil && h.StartInterval != 0 {
-		needs = append(needs, need{"1.44", "specify health-check start interval"})
-	}
-	if n := req.NetworkingConfig; n != nil {
-		for _, ep := range n.EndpointsConfig {
-			if ep != nil && ep.MacAddress != "" {
-				needs = append(needs, need{"1.44", "specify mac-address per network"})
-				break
-			}
-		}
-	}
-	if len(needs) == 0 {
-		return nil
-	}
-	if err := s.c.negotiate(ctx); err != nil {
-		return err
-	}
-	for _, n := range needs {
-		if v := s.c.Version(); api.VersionLess(v, n.version) {
-			return fmt.Errorf("%q requires API version %s, but the Docker daemon API version is %s", n.feature, n.version, v)
-		}
-	}
-	return nil
+	}), &v)
 }
 
 // createBody shapes a request for an API version.
-func createBody(req api.CreateContainer, platform, version string) any {
+func createBody(req api.CreateContainer, platform, version string) (any, error) {
 	config, host := *req.ContainerConfig, *req.HostConfig
+	macs := false
+	for _, ep := range req.NetworkingConfig.EndpointsConfig {
+		macs = macs || ep != nil && ep.MacAddress != ""
+	}
+	h := config.Healthcheck
+	if err := errors.Join(
+		needs(version, "1.25", "--stop-timeout", config.StopTimeout != nil),
+		needs(version, "1.25", "--init", host.Init != nil),
+		needs(version, "1.25", "--cpus", host.NanoCPUs != 0),
+		needs(version, "1.29", "--health-start-period", h != nil && h.StartPeriod != 0),
+		needs(version, "1.40", "--gpus", len(host.DeviceRequests) > 0),
+		needs(version, "1.41", "--platform", platform != ""),
+		needs(version, "1.41", "--cgroupns", host.CgroupnsMode != ""),
+		needs(version, "1.43", "--annotation", len(host.Annotations) > 0),
+		needs(version, "1.44", "--health-start-interval", h != nil && h.StartInterval != 0),
+		needs(version, "1.44", "specify mac-address per network", macs && config.MacAddress == ""),
+	); err != nil {
+		return nil, err
+	}
 	if api.VersionLess(version, "1.25") {
 		host.AutoRemove = false
 	}
@@ -82,7 +62,7 @@ func createBody(req api.CreateContainer, platform, version string) any {
 		config.MacAddress = ""
 	}
 	host.CapAdd, host.CapDrop = capabilities(host.CapAdd), capabilities(host.CapDrop)
-	return api.CreateContainer{ContainerConfig: &config, HostConfig: &host, NetworkingConfig: req.NetworkingConfig}
+	return api.CreateContainer{ContainerConfig: &config, HostConfig: &host, NetworkingConfig: req.NetworkingConfig}, nil
 }
 
 // capabilities gives names in the form CAP_X, sorted, each once.

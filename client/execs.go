@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strconv"
 
@@ -18,12 +19,15 @@ func (e Execs) Create(ctx context.Context, container string, config api.CreateEx
 		return "", err
 	}
 	var id api.ID
-	err = e.c.call(ctx, "POST", route("containers", container, "exec"), nil, func(version string) any {
+	err = e.c.call(ctx, "POST", route("containers", container, "exec"), nil, shaped(func(version string) (any, error) {
 		if api.VersionLess(version, "1.42") {
 			config.ConsoleSize = nil
 		}
-		return config
-	}, &id)
+		return config, errors.Join(
+			needs(version, "1.25", "--env", len(config.Env) > 0),
+			needs(version, "1.35", "--workdir", config.WorkingDir != ""),
+		)
+	}), &id)
 	return id.ID, err
 }
 
@@ -47,12 +51,12 @@ func (e Execs) Attach(ctx context.Context, id string, config api.StartExec) (*St
 
 // startBody leaves the console's size out for engines that refuse it.
 func startBody(config api.StartExec) any {
-	return func(version string) any {
+	return shaped(func(version string) (any, error) {
 		if api.VersionLess(version, "1.42") {
 			config.ConsoleSize = nil
 		}
-		return config
-	}
+		return config, nil
+	})
 }
 
 // Inspect tells how it is.

@@ -130,11 +130,12 @@ func (c *Client) do(ctx context.Context, r *request) (*response, error) {
 func (c *Client) try(ctx context.Context, r *request, version string) (*response, error) {
 	var body []byte
 	if r.body != nil {
-		v := r.body
-		if f, ok := v.(func(string) any); ok {
-			v = f(version)
+		v, err := r.body, error(nil)
+		if shape, ok := v.(shaped); ok {
+			if v, err = shape(version); err != nil {
+				return nil, err
+			}
 		}
-		var err error
 		if body, err = json.Marshal(v); err != nil {
 			return nil, fmt.Errorf("encode %s %s: %w", r.method, r.path, err)
 		}

@@ -21,6 +21,7 @@ func (s System) Ping(ctx context.Context) (api.Ping, error) {
 		APIVersion:     resp.header["api-version"],
 		OSType:         resp.header["ostype"],
 		BuilderVersion: resp.header["builder-version"],
+		Experimental:   resp.header["docker-experimental"] == "true",
 	}, nil
 }
 
