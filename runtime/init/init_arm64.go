@@ -1,0 +1,6 @@
+package tiny
+
+import _ "embed"
+
+//go:embed init-arm64
+var program []byte
