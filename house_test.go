@@ -22,7 +22,7 @@ const module = "lighter"
 var floors = []string{
 	`api oci task`,
 	`linux/fs linux/cgroup linux/proc linux/seccomp linux/net`,
-	`store`,
+	`store runtime/init`,
 	`store/content store/archive store/logfile runtime`,
 	`store/layer keeper runtime/oci`,
 	`engine/event`,
