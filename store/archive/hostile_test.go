@@ -309,13 +309,12 @@ func TestCompressed(t *testing.T) {
 					t.Errorf("cut at %d of %d: accepted, %d bytes", len(packed)*cut/40, len(packed), len(got))
 				}
 			}
-			for at := range packed {
+			for at := 0; at < len(packed); at += 1 + len(packed)/300 {
 				turned := bytes.Clone(packed)
 				turned[at] ^= 1 << (at % 8)
 				if got, _, err := decompress(turned); err == nil && !bytes.Equal(got, plain) && detect(turned) != "" && !strings.Contains(c.args, "none") {
 					t.Errorf("bit turned at %d: accepted as other bytes", at)
 				}
-				at += len(packed) / 300
 			}
 		})
 	}
@@ -418,10 +417,14 @@ func TestMillion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
+	count := 1000000
+	if text := os.Getenv("LIGHTER_COUNT"); text != "" {
+		fmt.Sscan(text, &count)
+	}
 	r, w := io.Pipe()
 	go func() {
 		tw := tar.NewWriter(w)
-		for i := range 1000000 {
+		for i := range count {
 			name := fmt.Sprintf("d%d/f%d", i/1000, i)
 			if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: 1, Mode: 0o644}); err != nil {
 				break
@@ -449,7 +452,7 @@ func TestMillion(t *testing.T) {
 	}()
 	totals, err := Unpack(context.Background(), r, dir)
 	close(done)
-	if err != nil || totals.Entries != 1000000 || totals.Implied != 1000 {
+	if err != nil || totals.Entries != int64(count) || totals.Implied != int64(count/1000) {
 		t.Fatalf("%+v, %v", totals, err)
 	}
 	unpacked := time.Now()

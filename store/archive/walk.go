@@ -72,3 +72,9 @@ func Walk(dir fs.Dir, f func(path string, isDir bool)) error {
 		return isDir, nil
 	})
 }
+
+// WalkInfo calls f with each thing beneath dir, in order, with its clean path, its name
+// in the folder in, and what it is; it goes into those that f says.
+func WalkInfo(dir fs.Dir, f func(in fs.Dir, path, name string, st fs.Info) (enter bool, err error)) error {
+	return walk(dir, "", f)
+}
