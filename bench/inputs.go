@@ -35,9 +35,10 @@ func makeInputs(cache string) (*inputs, error) {
 const busyboxScript = `
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
+chmod 755 "$tree"
 mkdir -p "$tree/bin" "$tree/etc" "$tree/tmp"
 cp "$(command -v busybox)" "$tree/bin/busybox"
-busybox --list | while read -r applet; do ln -sf busybox "$tree/bin/$applet"; done
+busybox --list | while read -r applet; do [ -e "$tree/bin/$applet" ] || ln -s busybox "$tree/bin/$applet"; done
 echo 'root:x:0:0:root:/:/bin/sh' >"$tree/etc/passwd"
 tar -C "$tree" -cf "$1" .`
 

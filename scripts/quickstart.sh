@@ -27,9 +27,10 @@ done
 
 # An image: a root filesystem in a tar. This one holds busybox and nothing else.
 tree=$(mktemp -d)
+chmod 755 "$tree"
 mkdir -p "$tree/bin" "$tree/etc" "$tree/tmp"
 cp "$(command -v busybox)" "$tree/bin/busybox"
-busybox --list | while read -r applet; do ln -sf busybox "$tree/bin/$applet"; done
+busybox --list | while read -r applet; do [ -e "$tree/bin/$applet" ] || ln -s busybox "$tree/bin/$applet"; done
 echo 'root:x:0:0:root:/:/bin/sh' >"$tree/etc/passwd"
 tar -C "$tree" -c . | lighter import -c 'CMD ["sh"]' - busybox
 rm -rf "$tree"

@@ -51,9 +51,10 @@ func run(m *testing.M) int {
 const busyboxScript = `
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
+chmod 755 "$tree"
 mkdir -p "$tree/bin" "$tree/etc" "$tree/tmp" "$tree/root" "$tree/home"
 cp "$(command -v busybox)" "$tree/bin/busybox"
-busybox --list | while read -r applet; do ln -sf busybox "$tree/bin/$applet"; done
+busybox --list | while read -r applet; do [ -e "$tree/bin/$applet" ] || ln -s busybox "$tree/bin/$applet"; done
 printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >"$tree/etc/passwd"
 printf 'root:x:0:\nuser:x:1000:\nstaff:x:50:user\n' >"$tree/etc/group"
 tar -C "$tree" --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -cf "$1" .`
