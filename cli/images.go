@@ -78,6 +78,9 @@ func listImages(ctx context.Context, a *App, o imagesOptions) error {
 		o.format = a.config().ImagesFormat
 	}
 	rows := imageRows(list, o)
+	for _, r := range rows {
+		r.docker = a.docker()
+	}
 	l := listing{format: imagesFormat(o), headers: imageHeaders}
 	if err := l.write(a.Out, len(rows), func(n int) any { return rows[n] }); err != nil {
 		return err
@@ -217,6 +220,7 @@ type imageRow struct {
 	short             bool
 	now               time.Time
 	repo, tag, digest string
+	docker            bool // Docker 28.2 asks by API 1.50, which does not count containers
 }
 
 func (r *imageRow) row() {}
@@ -254,7 +258,7 @@ func (r *imageRow) VirtualSize() string { return units.HumanSize(float64(r.img.S
 
 // Containers is the number of containers made from the image.
 func (r *imageRow) Containers() string {
-	if r.img.Containers == -1 {
+	if r.img.Containers == -1 || r.docker {
 		return "N/A"
 	}
 	return strconv.FormatInt(r.img.Containers, 10)

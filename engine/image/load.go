@@ -127,11 +127,18 @@ func (l *loading) docker() error {
 		return err
 	}
 	if !named {
-		for _, id := range ids {
-			l.say("Loaded image ID: %s\n", id)
-		}
+		l.sayIDs(ids)
 	}
 	return nil
+}
+
+// sayIDs tells of images without a name; of none with an empty message, as Docker does.
+func (l *loading) sayIDs(ids []oci.Digest) {
+	text := ""
+	for _, id := range ids {
+		text += fmt.Sprintf("Loaded image ID: %s\n", id)
+	}
+	l.say("%s", text)
 }
 
 // parseTags reads names of images that must have a tag.
@@ -155,10 +162,6 @@ func parseTags(names []string) ([]oci.Reference, error) {
 // image registers an image of a document, the paths of its layers and its names, and
 // tells of it. It gives nil for one that is made for another platform than the one asked for.
 func (l *loading) image(raw []byte, paths, names []string) (*Image, error) {
-	refs, err := parseTags(names)
-	if err != nil {
-		return nil, err
-	}
 	img, err := newImage(raw)
 	if err != nil {
 		return nil, err
@@ -175,6 +178,10 @@ func (l *loading) image(raw []byte, paths, names []string) (*Image, error) {
 	}
 	l.holds = append(l.holds, l.i.Hold(img.Chains...))
 	if err := l.lay(img, paths); err != nil {
+		return nil, err
+	}
+	refs, err := parseTags(names)
+	if err != nil {
 		return nil, err
 	}
 	img, before, err := l.i.register(raw, "", refs, time.Time{})
@@ -358,8 +365,8 @@ func (l *loading) layout() error {
 			bare = append(bare, img.ID)
 		}
 	}
-	for _, id := range bare {
-		l.say("Loaded image ID: %s\n", id)
+	if len(bare) > 0 {
+		l.sayIDs(bare)
 	}
 	return nil
 }
