@@ -35,7 +35,9 @@ func (cs *Containers) Create(ctx context.Context, name string, req api.CreateCon
 	if err := validateNetworks(d.networks); err != nil {
 		return none, err
 	}
-	d.settle()
+	if err := d.settle(); err != nil {
+		return none, err
+	}
 	if err := merge(d.config, image.Config); err != nil {
 		return none, err
 	}
@@ -110,7 +112,7 @@ func platformText(p api.Platform) string {
 }
 
 // settle fills in the defaults of the host config.
-func (d *draft) settle() {
+func (d *draft) settle() error {
 	h, cs := d.host, d.cs
 	if h.Memory > 0 && h.MemorySwap == 0 {
 		h.MemorySwap = 2 * h.Memory
@@ -134,10 +136,15 @@ func (d *draft) settle() {
 		h.Runtime = "runc"
 	}
 	for _, mode := range []*string{&h.PidMode, &h.IpcMode, &h.NetworkMode} {
-		if ref, joins := shared(*mode); joins {
-			if c, err := cs.index.find(ref); err == nil {
-				*mode = "container:" + c.id // the name may change
-			}
+		ref, joins := shared(*mode)
+		if !joins {
+			continue
+		}
+		c, err := cs.index.find(ref)
+		if err == nil {
+			*mode = "container:" + c.id // the name may change
+		} else if mode != &h.NetworkMode { // whose container may come later
+			return invalid("%w", err)
 		}
 	}
 	if !h.Privileged {
@@ -148,6 +155,7 @@ func (d *draft) settle() {
 			h.ReadonlyPaths = slices.Clone(readonlyPaths)
 		}
 	}
+	return nil
 }
 
 // build makes what a container is on disk, and its place in the index.
@@ -189,7 +197,7 @@ func (d *draft) build(ctx context.Context, name string, image Image) (_ *contain
 		return nil, err
 	}
 	r.Mounts = mountPoints(mounts)
-	if err = unbuilt(d.config, d.host, d.networks); err != nil {
+	if err = unbuilt(d.asked.Config, d.host, d.networks); err != nil {
 		return nil, err
 	}
 	c := newContainer(cs, r, history{Phase: created.String()}, created)
@@ -216,10 +224,8 @@ func (c *container) lay(ctx context.Context) error {
 	if err := c.cs.Layers.Create(c.id, r.Top, r.Host.AutoRemove); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
-	if wd := r.Config.WorkingDir; wd != "" && wd != "/" {
-		if err := c.makeWorkingDir(wd); err != nil {
-			return err
-		}
+	if err := c.makeFolders(r.Config); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return api.Errorf(api.Canceled, "create container: %w", err)
@@ -227,17 +233,42 @@ func (c *container) lay(ctx context.Context) error {
 	return c.saveRecord(r)
 }
 
-func (c *container) makeWorkingDir(wd string) error {
+// makeFolders makes the working folder, and those that the image calls volumes: they
+// are folders of the writable layer until there are volumes.
+func (c *container) makeFolders(config *api.ContainerConfig) error {
+	wd := config.WorkingDir
+	if (wd == "" || wd == "/") && len(config.Volumes) == 0 {
+		return nil
+	}
 	root, err := c.cs.Layers.Mount(c.id)
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
 	defer root.Close()
-	err = c.cs.Rootfs.MkdirAll(root, wd)
+	if wd != "" {
+		if err := c.cs.makeWorkingDir(root, wd); err != nil {
+			return err
+		}
+	}
+	for path := range config.Volumes {
+		if err := c.cs.Rootfs.MkdirAll(root, path); errors.Is(err, ErrNotDir) {
+			return api.Errorf(api.Internal, "cannot mount volume over existing file, file exists %s", path)
+		} else if err != nil {
+			return fmt.Errorf("create container: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Deps) makeWorkingDir(root *os.File, wd string) error {
+	err := d.Rootfs.MkdirAll(root, wd)
 	if errors.Is(err, ErrNotDir) {
 		return api.Errorf(api.Internal, "Cannot mkdir: %s is not a directory", wd)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("make the working directory: %w", err)
+	}
+	return nil
 }
 
 // clear takes away what a container is on disk. What is already gone is no error.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"lighter/api"
-	"lighter/store"
 )
 
 // file is one of the container's own files that lies over one of its image.
@@ -40,7 +39,9 @@ func (c *container) writeEtc(s *snapshot) error {
 		return err
 	}
 	for _, f := range []struct{ name, text string }{{hostsFile, hosts}, {hostnameFile, s.Config.Hostname + "\n"}, {resolvFile, resolv}} {
-		if err := store.WriteFile(c.path(f.name), []byte(f.text), 0o644, false); err != nil {
+		// In place: a container that shares the file keeps seeing it, and what a crash
+		// leaves half-written the next start writes again.
+		if err := os.WriteFile(c.path(f.name), []byte(f.text), 0o644); err != nil {
 			return fmt.Errorf("write %s: %w", f.name, err)
 		}
 	}

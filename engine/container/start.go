@@ -149,12 +149,7 @@ func (s *start) mountRoot(context.Context) (err error) {
 	if wd == "" || wd == "/" {
 		return nil
 	}
-	if err := s.cs.Rootfs.MkdirAll(s.rootfs, wd); errors.Is(err, ErrNotDir) {
-		return api.Errorf(api.Internal, "Cannot mkdir: %s is not a directory", wd)
-	} else if err != nil {
-		return fmt.Errorf("make the working directory: %w", err)
-	}
-	return nil
+	return s.cs.makeWorkingDir(s.rootfs, wd)
 }
 
 // joinNamespaces decides each namespace: one of its own, the host's, or another container's.

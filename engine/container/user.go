@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-
-	"lighter/api"
 )
 
 const (
@@ -77,7 +75,7 @@ func lookup(fs Rootfs, root *os.File, user string, groupAdd []string) (account, 
 	}
 	switch {
 	case explicit && group != "":
-		if out.GID, err = findGroup(groups, group, "unable to find group %s: no matching entries in group file"); err != nil {
+		if out.GID, err = findGroup(groups, group); err != nil {
 			return out, err
 		}
 		out.AdditionalGids = []uint32{out.GID}
@@ -90,7 +88,7 @@ func lookup(fs Rootfs, root *os.File, user string, groupAdd []string) (account, 
 		}
 	}
 	for _, g := range groupAdd {
-		id, err := findGroup(groups, g, "unable to find group %s")
+		id, err := findGroup(groups, g)
 		if err != nil {
 			return out, err
 		}
@@ -113,7 +111,7 @@ func parseID(s string) (id uint32, numeric bool, err error) {
 	return uint32(n), true, nil
 }
 
-func findGroup(groups [][]string, want, missing string) (uint32, error) {
+func findGroup(groups [][]string, want string) (uint32, error) {
 	id, numeric, err := parseID(want)
 	if err != nil || numeric {
 		return id, err
@@ -127,7 +125,7 @@ func findGroup(groups [][]string, want, missing string) (uint32, error) {
 			return uint32(n), nil
 		}
 	}
-	return 0, fmt.Errorf(missing, want)
+	return 0, fmt.Errorf("unable to find group %s: no matching entries in group file", want)
 }
 
 // read gives the lines of an account file, each with at least so many fields. A
@@ -157,12 +155,4 @@ func (a *accounts) read(path string, fields int) ([][]string, error) {
 		lines = append(lines, f)
 	}
 	return lines, sc.Err()
-}
-
-// userError is the kind of error that an unknown user is: at start the runtime's.
-func userError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return api.Errorf(api.Internal, "%w", err)
 }
