@@ -50,6 +50,8 @@ type Root struct {
 	wake    chan struct{} // of one: there is something in the trash
 	closed  chan struct{}
 	emptier sync.WaitGroup
+	once    sync.Once // of Close
+	err     error     // its result
 }
 
 // Open makes or opens the data root at dir and takes its lock. A root that another
@@ -216,9 +218,12 @@ func (r *Root) emptyTrash() {
 func (r *Root) Sync() error { return fs.SyncFS(r.lock) }
 
 // Close stops the deletion in the background, waits for it and gives the lock back.
-// What is still in the trash goes after the next Open.
+// What is still in the trash goes after the next Open. A second Close does nothing.
 func (r *Root) Close() error {
-	close(r.closed)
-	r.emptier.Wait()
-	return r.lock.Close()
+	r.once.Do(func() {
+		close(r.closed)
+		r.emptier.Wait()
+		r.err = r.lock.Close()
+	})
+	return r.err
 }

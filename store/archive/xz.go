@@ -28,7 +28,6 @@ type xzReader struct {
 	size    int64   // bytes that came out of the block
 	claims  []int64 // of the block: what its header says of its two sizes, -1 for nothing
 	records [][2]int64
-	streams int
 }
 
 var (

@@ -47,7 +47,14 @@ func open(t testing.TB) (*store.Root, *Store) {
 func tarOf(t *testing.T, names ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w := tar.NewWriter(&out)
+	if err := writeNames(&out, names); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func writeNames(out io.Writer, names []string) error {
+	w := tar.NewWriter(out)
 	for _, name := range names {
 		h, body := &tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg}, name
 		if strings.HasSuffix(name, "/") {
@@ -59,12 +66,18 @@ func tarOf(t *testing.T, names ...string) []byte {
 		}
 		h.Size = int64(len(body))
 		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		io.WriteString(w, body)
 	}
+	return w.Close()
+}
+
+func writeFile(out io.Writer, name string, body []byte) {
+	w := tar.NewWriter(out)
+	w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(body))})
+	w.Write(body)
 	w.Close()
-	return out.Bytes()
 }
 
 func commit(t *testing.T, s *Store, parent string, tar []byte) Layer {
