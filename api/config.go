@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // ContainerConfig is what a container shares with the image that it could become.
 type ContainerConfig struct {
@@ -130,11 +133,15 @@ type WeightDevice struct {
 	Weight uint16
 }
 
+func (w WeightDevice) String() string { return fmt.Sprintf("%s:%d", w.Path, w.Weight) }
+
 // ThrottleDevice is a block device's limit, in bytes or operations a second.
 type ThrottleDevice struct {
 	Path string
 	Rate uint64
 }
+
+func (t ThrottleDevice) String() string { return fmt.Sprintf("%s:%d", t.Path, t.Rate) }
 
 // DeviceMapping is a host's device inside a container.
 type DeviceMapping struct {
@@ -158,6 +165,8 @@ type Ulimit struct {
 	Hard int64
 	Soft int64
 }
+
+func (u Ulimit) String() string { return fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard) }
 
 // LogConfig names a log driver and its options.
 type LogConfig struct {

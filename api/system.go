@@ -107,17 +107,17 @@ type Plugins struct {
 
 // RegistryConfig is how the engine meets registries.
 type RegistryConfig struct {
-	InsecureRegistryCIDRs []string
 	IndexConfigs          map[string]RegistryIndex
+	InsecureRegistryCIDRs []string
 	Mirrors               []string
 }
 
 // RegistryIndex is one registry that the engine knows of.
 type RegistryIndex struct {
-	Name     string
 	Mirrors  []string
-	Secure   bool
+	Name     string
 	Official bool
+	Secure   bool
 }
 
 // Runtime is an OCI runtime.

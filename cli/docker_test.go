@@ -286,8 +286,10 @@ func TestRequestsAsDocker(t *testing.T) {
 // compare compares what people and scripts see.
 func compare(t *testing.T, theirs, ours result) {
 	t.Helper()
-	theirs.err = strings.ReplaceAll(theirs.err, "type *events.Message", "type *api.Event")
-	theirs.err = strings.ReplaceAll(theirs.err, "type *formatter.ContainerContext", "type *cli.psRow")
+	theirs.err = strings.NewReplacer(
+		"type *events.Message", "type *api.Event", "type *formatter.ContainerContext", "type *cli.psRow",
+		"type system.dockerInfo", "type cli.infoOut", "type system.versionInfo", "type cli.versions",
+	).Replace(theirs.err)
 	if theirs.code != ours.code {
 		t.Errorf("exit code: docker %d, lighter %d", theirs.code, ours.code)
 	}
@@ -359,4 +361,71 @@ func difference(a, b string) string {
 func show(calls []call) string {
 	b, _ := json.MarshalIndent(calls, "", " ")
 	return string(b)
+}
+
+// frame makes a frame of output.
+func frame(stream byte, text string) string {
+	return string([]byte{stream, 0, 0, 0, 0, 0, byte(len(text) >> 8), byte(len(text))}) + text
+}
+
+// TestOutputsAsDocker runs every line of testdata/outputs.txt through both programs,
+// with an engine behind each that tells the same: the same must be printed.
+func TestOutputsAsDocker(t *testing.T) {
+	docker := realDocker(t)
+	file := func(name string) answer {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer{body: string(b)}
+	}
+	const id = "4c4011d1adb4f21e4be410cc4c4011d1adb4f21e4be410cc4c4011d1adb4f21e"
+	framed := map[string]string{"Content-Type": "application/vnd.docker.multiplexed-stream"}
+	raw := map[string]string{"Content-Type": "application/vnd.docker.raw-stream"}
+	out := frame(1, "one\ntwo\n") + frame(2, "bad\n") + frame(1, "") + frame(1, "three") + frame(2, strings.Repeat("x", 5000))
+	prints := func(c net.Conn, _ io.Reader) { io.WriteString(c, out) }
+	echoes := func(c net.Conn, in io.Reader) {
+		b, _ := io.ReadAll(in)
+		io.WriteString(c, frame(1, fmt.Sprintf("%d bytes\n", len(b))))
+	}
+	simple := func(id, tty string) answer {
+		return answer{body: `{"Id":"` + id + `","State":{"Running":true},"Config":{"Tty":` + tty + `},"HostConfig":{},"NetworkSettings":{"Ports":{
+			"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"},{"HostIp":"::","HostPort":"8080"}],"53/udp":[{"HostIp":"127.0.0.1","HostPort":"53"},{"HostIp":"127.0.0.1","HostPort":"5"}],"81/tcp":null,"9/tcp":[{"HostIp":"","HostPort":"10"}]}}}`}
+	}
+	answers := map[string]answer{
+		"GET /containers/json":               file("containers.json"),
+		"GET /containers/c/json":             file("container.json"),
+		"GET /containers/c1/json":            simple(id, "false"),
+		"GET /containers/e/json":             simple(id, "false"),
+		"GET /containers/p/json":             simple(id, "false"),
+		"GET /containers/l/json":             simple("l", "false"),
+		"GET /containers/tty/json":           simple("tty", "true"),
+		"GET /containers/l/logs":             {header: framed, body: out},
+		"GET /containers/tty/logs":           {header: raw, body: "raw\r\ntext"},
+		"GET /images/i/json":                 file("image.json"),
+		"GET /networks/n":                    file("network.json"),
+		"GET /version":                       file("version.json"),
+		"GET /info":                          file("info.json"),
+		"GET /events":                        file("events.json"),
+		"GET /containers/c/top":              {body: `{"Titles":["UID","PID","CMD"],"Processes":[["root","1","sh -c 'a long command line'"],["日本語","22","x"]]}`},
+		"POST /containers/c/wait":            {body: `{"StatusCode":143}`},
+		"POST /containers/create":            {status: 201, body: `{"Id":"` + id + `","Warnings":["one","two"]}`},
+		"POST /containers/" + id + "/start":  {status: 204},
+		"POST /containers/" + id + "/wait":   {body: `{"StatusCode":5}`},
+		"POST /containers/" + id + "/attach": {hijack: prints},
+		"POST /containers/c/exec":            {status: 201, body: `{"Id":"e"}`},
+		"POST /containers/e/exec":            {status: 201, body: `{"Id":"i"}`},
+		"POST /exec/e/start":                 {hijack: prints},
+		"POST /exec/i/start":                 {hijack: echoes},
+		"GET /exec/e/json":                   {body: `{"ID":"e","ExitCode":9}`},
+		"GET /exec/i/json":                   {body: `{"ID":"i","ExitCode":0}`},
+		"POST /containers/prune":             {body: `{"ContainersDeleted":["` + id + `","x"],"SpaceReclaimed":1234567}`},
+	}
+	for _, line := range readLines(t, "outputs.txt") {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			theirs, ours := both(t, docker, answers, t.TempDir(), nil, words(line)...)
+			compare(t, theirs, ours)
+		})
+	}
 }
