@@ -28,6 +28,7 @@ type builder struct {
 	tree   tree
 	group  *cgroup.Group
 	join   *cgroup.Join
+	made   func() error // waits for group and join
 	env    []string
 	paths  []string // where the program may lie
 	master *os.File // the terminal
@@ -67,7 +68,7 @@ func (b *builder) close() {
 func (b *builder) start() (*Process, error) {
 	for _, part := range []func() error{
 		b.namespaces, // first: what may be mounted depends on them
-		b.cgroup,     // before a cgroup namespace, which is rooted where we are
+		b.cgroup,     // begins to make it, which takes as long as all else here
 		b.enter,      // namespaces that are joined, and those made by the child itself
 		b.early,      // what is written through the host's /proc
 		b.root,       // mounts
@@ -81,11 +82,13 @@ func (b *builder) start() (*Process, error) {
 		b.settle,     // session, stdio, descriptors, working folder
 		b.credentials,
 		b.exec,
+		b.joinCgroup, // before all others: a cgroup namespace is rooted where we are
 	} {
 		if err := part(); err != nil {
 			if b.master != nil {
 				b.master.Close()
 			}
+			b.grouped() // which may have failed for the same reason
 			return nil, err
 		}
 	}
@@ -119,26 +122,45 @@ func (b *builder) run(pid *os.File) (*Process, error) {
 	return p, nil
 }
 
-// cgroup makes the group and has the child join it.
+// cgroup has the group made beside us.
 func (b *builder) cgroup() error {
 	path := b.spec.Linux.CgroupsPath
 	if path == "" {
 		return nil
 	}
+	done := make(chan struct{})
 	var err error
-	if b.group, err = cgroup.New(path, b.spec.Linux.Resources); err != nil {
+	go func() {
+		defer close(done)
+		if b.group, err = cgroup.New(path, b.spec.Linux.Resources); err == nil {
+			b.join, err = b.group.Join(0)
+		}
+	}()
+	b.made = func() error {
+		<-done
 		return err
 	}
-	return b.joinCgroup(0)
+	return nil
 }
 
-func (b *builder) joinCgroup(leader int) (err error) {
-	if b.join, err = b.group.Join(leader); err != nil {
+// grouped waits until the group is there.
+func (b *builder) grouped() error {
+	if b.made == nil {
+		return nil
+	}
+	return b.made()
+}
+
+// joinCgroup has the child join the group before it does anything else.
+func (b *builder) joinCgroup() error {
+	if err := b.grouped(); err != nil || b.join == nil {
 		return err
 	}
-	for _, f := range b.join.Tasks {
-		b.plan.Add("join cgroup "+f.Name(), proc.Write(proc.File(f), []byte("0")))
+	steps := make([]proc.Named, len(b.join.Tasks))
+	for i, f := range b.join.Tasks {
+		steps[i] = proc.Named{What: "join cgroup " + f.Name(), Call: proc.Write(proc.File(f), []byte("0"))}
 	}
+	b.plan.Prepend(steps...)
 	return nil
 }
 

@@ -35,15 +35,15 @@ func (b *builder) cgroups(m *specs.Mount, o mountOptions) error {
 	if err := b.outsideProc(at, holder, mountOptions{}); err != nil {
 		return err
 	}
-	shell, err := b.made(holder, mountOptions{set: fs.NoSuid | fs.NoDev | fs.NoExec, data: []string{"mode=755"}}, at)
+	shell, err := b.outside(holder, mountOptions{set: fs.NoSuid | fs.NoDev | fs.NoExec, data: []string{"mode=755"}}, at)
 	if err != nil {
 		return err
 	}
 	if err := b.lay(shell, at, "tmpfs", m.Destination); err != nil {
 		return err
 	}
-	if b.group == nil {
-		return nil
+	if err := b.grouped(); err != nil || b.group == nil {
+		return err
 	}
 	for _, d := range b.group.Dirs() {
 		name := strings.TrimPrefix(d.Name(), "name=")
@@ -75,11 +75,7 @@ func (b *builder) bindCgroupIn(shell *os.File, dir, name string, attrs uint64) e
 	if err := b.owned(shell, name, fs.Mkdirat(shell, name, 0o755)); err != nil {
 		return err
 	}
-	at, err := b.own(fs.OpenBeneath(shell, name, proc.Path|proc.Dir, 0))
-	if err != nil {
-		return err
-	}
-	b.plan.Add("mount cgroup "+name, proc.MoveMount(proc.File(src), proc.File(at)))
+	b.plan.Add("mount cgroup "+name, proc.MoveMountBelow(proc.File(src), proc.File(shell), name))
 	return nil
 }
 

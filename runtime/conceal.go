@@ -64,14 +64,11 @@ func (b *builder) look(name string) (at spot, dir, ok bool, err error) {
 		if err != nil {
 			return at, false, false, err
 		}
-		f, err = fs.OpenBeneath(root, at.rest, proc.Path, 0)
+		kind, err := fs.StatAt(root, at.rest)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, proc.ENOTDIR) {
 			return at, false, false, nil
 		}
-		if err != nil {
-			return at, false, false, err
-		}
-		defer f.Close()
+		return at, kind.IsDir(), err == nil, err
 	}
 	kind, err := fs.Stat(f)
 	return at, kind.IsDir(), err == nil, err

@@ -83,7 +83,7 @@ func (b *builder) enterContainer(t Target, join uint64) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, part := range []func() error{b.settle, b.credentials, b.exec} {
+	for _, part := range []func() error{b.settle, b.credentials, b.exec, b.joinCgroup} {
 		if err := part(); err != nil {
 			if b.master != nil {
 				b.master.Close()
@@ -101,7 +101,8 @@ func (b *builder) execCgroup(t Target) (err error) {
 	if b.group, err = cgroup.Open(t.Cgroup); err != nil {
 		return err
 	}
-	return b.joinCgroup(t.Pid)
+	b.join, err = b.group.Join(t.Pid)
+	return err
 }
 
 // execTerminal opens a terminal in the container's devpts. What the container has at

@@ -160,7 +160,7 @@ func (b *builder) mount(m *specs.Mount) error {
 	if err := b.outsideProc(at, m, o); err != nil {
 		return err
 	}
-	root, err := b.made(m, o, at)
+	root, err := b.outside(m, o, at)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (b *builder) mount(m *specs.Mount) error {
 // lay attaches a mount that the parent has made.
 func (b *builder) lay(root *os.File, at spot, kind, name string) error {
 	b.attach(proc.File(root), at, "mount "+name)
-	b.tree.points = append(b.tree.points, &point{path: at.path, kind: kind, root: root})
+	b.tree.lay(&point{path: at.path, kind: kind, root: root})
 	return nil
 }
 
@@ -210,8 +210,8 @@ func (b *builder) bind(m *specs.Mount, o mountOptions) error {
 	return b.lay(src, at, "bind", m.Destination)
 }
 
-// made makes a file system that needs none of the container's namespaces.
-func (b *builder) made(m *specs.Mount, o mountOptions, at spot) (*os.File, error) {
+// outside makes a file system that needs none of the container's namespaces.
+func (b *builder) outside(m *specs.Mount, o mountOptions, at spot) (*os.File, error) {
 	c := fs.New(m.Type)
 	if m.Source != "" {
 		c.Set("source", m.Source)
@@ -313,7 +313,7 @@ func (b *builder) born(m *specs.Mount, o mountOptions, kind, source string) erro
 		b.plan.Add(what, proc.SetMount(made.Fd(), 0, 0, o.how, o.howDeep))
 	}
 	b.attach(made.Fd(), at, what)
-	b.tree.points = append(b.tree.points, &point{path: at.path, kind: kind, made: made})
+	b.tree.lay(&point{path: at.path, kind: kind, made: made})
 	return nil
 }
 

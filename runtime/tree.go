@@ -39,7 +39,29 @@ type spot struct {
 // find resolves name as the container will see it. missing makes what is not there;
 // nil makes that an error.
 func (t *tree) find(name string, missing func(dir *os.File, name string, last bool) error) (spot, error) {
+	// The paths of mounts are without links, so a name that begins with one leads there.
+	if !slices.Contains(strings.Split(name, "/"), "..") {
+		name = path.Clean("/" + name)
+		if p := t.within("/", name); p != nil {
+			return t.below(p, name, missing)
+		}
+	}
 	return t.findFrom(&point{path: "/", root: t.root}, name, missing)
+}
+
+// below goes on from the mount that a path without links leads through last.
+func (t *tree) below(p *point, name string, missing func(dir *os.File, name string, last bool) error) (spot, error) {
+	rest := strings.TrimPrefix(strings.TrimPrefix(name, p.path), "/")
+	if p.root == nil {
+		return spot{path: name, in: p, rest: rest}, nil
+	}
+	return t.findFrom(p, rest, missing)
+}
+
+// lay adds a mount. What it covers is out of reach from then on.
+func (t *tree) lay(p *point) {
+	t.points = slices.DeleteFunc(t.points, func(q *point) bool { return q.path == p.path || strings.HasPrefix(q.path, p.path+"/") })
+	t.points = append(t.points, p)
 }
 
 func (t *tree) findFrom(from *point, name string, missing func(dir *os.File, name string, last bool) error) (spot, error) {
@@ -65,17 +87,15 @@ func (t *tree) findFrom(from *point, name string, missing func(dir *os.File, nam
 	}
 	whole := path.Join(at, found.Rest)
 	// What the child mounts we cannot look into, but into what lies on it we can.
-	if p := t.within(at, whole); p != nil && p.root != nil {
-		return t.findFrom(p, strings.TrimPrefix(whole, p.path), missing)
-	} else if p != nil {
-		in, at = p, p.path
+	if p := t.within(at, whole); p != nil {
+		in = p
 	}
-	return spot{path: whole, in: in, rest: strings.Trim(strings.TrimPrefix(whole, at), "/")}, nil
+	return t.below(in, whole, missing)
 }
 
-// within is the lowest and uppermost mount between two paths, without the first.
+// within is the lowest mount between two paths, without the first.
 func (t *tree) within(above, below string) (best *point) {
-	for _, p := range slices.Backward(t.points) {
+	for _, p := range t.points {
 		if len(p.path) > len(above) && (p.path == below || strings.HasPrefix(below, p.path+"/")) && (best == nil || len(p.path) > len(best.path)) {
 			best = p
 		}
@@ -83,9 +103,9 @@ func (t *tree) within(above, below string) (best *point) {
 	return best
 }
 
-// over is the uppermost mount at a path.
+// over is the mount at a path.
 func (t *tree) over(at string) *point {
-	for _, p := range slices.Backward(t.points) {
+	for _, p := range t.points {
 		if p.path == at {
 			return p
 		}

@@ -206,7 +206,22 @@ func Stat(f *os.File) (Kind, error) {
 	if err != nil {
 		return Kind{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
-	return Kind{st.Mode, int(st.Uid), int(st.Gid), unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}, nil
+	return kindOf(&st), nil
+}
+
+// StatAt tells what name beneath dir is, a link itself rather than its target.
+func StatAt(dir *os.File, name string) (Kind, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	runtime.KeepAlive(dir)
+	if err != nil {
+		return Kind{}, &os.PathError{Op: "stat", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return kindOf(&st), nil
+}
+
+func kindOf(st *unix.Stat_t) Kind {
+	return Kind{st.Mode, int(st.Uid), int(st.Gid), unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}
 }
 
 // IsDir reports whether it is a folder.

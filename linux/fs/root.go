@@ -336,12 +336,12 @@ func readRegular(f *os.File, path string, limit int64) ([]byte, error) {
 	if st.Size() > limit {
 		return nil, fmt.Errorf("%s: %w: %d bytes at most", path, ErrTooLong, limit)
 	}
-	return readUpTo(f, path, limit)
+	return readUpTo(f, path, st.Size(), limit)
 }
 
-func readUpTo(f *os.File, path string, limit int64) ([]byte, error) {
+func readUpTo(f *os.File, path string, size, limit int64) ([]byte, error) {
 	var all []byte
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, max(512, min(size+1, 32<<10)))
 	for {
 		n, err := unix.Read(int(f.Fd()), buf)
 		if err == unix.EINTR {

@@ -114,6 +114,12 @@ func MoveMountTo(mount Fd, path string) Call {
 	return call(unix.SYS_MOVE_MOUNT, 0, 0, here, 0, unix.MOVE_MOUNT_F_EMPTY_PATH).fd(0, mount).str(1, "").str(3, path)
 }
 
+// MoveMountBelow puts a mount that stands nowhere onto name in dir, which must be a
+// folder that nobody else can change.
+func MoveMountBelow(mount, dir Fd, name string) Call {
+	return call(unix.SYS_MOVE_MOUNT, 0, 0, 0, 0, unix.MOVE_MOUNT_F_EMPTY_PATH).fd(0, mount).str(1, "").fd(2, dir).str(3, name)
+}
+
 // SetMount changes a mount's attributes and propagation (0 leaves it).
 func SetMount(mount Fd, set, clear, propagation uint64, deep bool) Call {
 	flags := uintptr(unix.AT_EMPTY_PATH)

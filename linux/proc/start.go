@@ -195,7 +195,7 @@ func (r *runner) between() (finish func(cloned bool) error, err error) {
 	// of both pipes, so it never sees an end of file.)
 	wait := call(unix.SYS_READ, uintptr(down[0]), 0, 2).ptr(1, at)
 	wait.least = 2
-	r.plan.prepend(named{"wake parent", wake}, named{"wait for parent", wait})
+	r.plan.Prepend(Named{"wake parent", wake}, Named{"wait for parent", wait})
 	done := make(chan error, 1)
 	go func() {
 		one := make([]byte, 1)
@@ -225,18 +225,20 @@ func (r *runner) between() (finish func(cloned bool) error, err error) {
 	}, nil
 }
 
-type named struct {
-	what string
-	call Call
+// Named is a call with the name of its step.
+type Named struct {
+	What string
+	Call Call
 }
 
-// prepend puts steps before all others, whose references move with them.
-func (p *Plan) prepend(first ...named) {
+// Prepend puts steps before all others. What Add gave until now names others from
+// then on, so it is the last thing that is done to a plan.
+func (p *Plan) Prepend(first ...Named) {
 	rest := *p
 	n := int16(len(first))
 	p.steps, p.names, p.pins = nil, nil, rest.pins
 	for _, f := range first {
-		p.Add(f.what, f.call)
+		p.Add(f.What, f.Call)
 	}
 	for _, s := range rest.steps {
 		for i := range s.from {
