@@ -35,7 +35,7 @@ int main(int argc, char **argv)
 	if (pid == 0) {
 		unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 		char *run[] = {"true", NULL}, *env[] = {"PATH=/bin", NULL};
-		rmdir("work/work/incompat/volatile"); rmdir("work/work/incompat");
+		unlink("work/work/incompat/volatile/dirty"); rmdir("work/work/incompat/volatile"); rmdir("work/work/incompat");
 		MUST(mount("", "/", "", MS_REC | MS_PRIVATE, ""));
 		MUST(mount("overlay", "merged", "overlay", 0, options));
 		MUST(chdir("merged"));
