@@ -320,3 +320,26 @@ func BenchmarkNewJoinRemove(b *testing.B) {
 		g.Remove(context.Background())
 	}
 }
+
+func TestStats(t *testing.T) {
+	g := group(t, &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr[int64](64 << 20)}, Pids: &specs.LinuxPids{Limit: ptr[int64](9)}})
+	run(t, g, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 100 & wait")
+	until(t, "two processes", func() bool { return g.Stats().Pids == 2 })
+	s := g.Stats()
+	if s.CPU == 0 || s.Memory == 0 || s.MemoryLimit != 64<<20 || s.PidsLimit != 9 || len(s.MemoryDetails) == 0 {
+		t.Errorf("%+v", s)
+	}
+	if s := group2(t).Stats(); s.MemoryLimit != 0 || s.PidsLimit != 0 {
+		t.Errorf("no limits read as %d bytes, %d processes", s.MemoryLimit, s.PidsLimit)
+	}
+}
+
+// group2 is a second group of a test, without limits.
+func group2(t *testing.T) *Group {
+	g, err := New(fmt.Sprintf("/lighter-test-%d/%s-2", os.Getpid(), t.Name()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Remove(context.Background()) })
+	return g
+}

@@ -103,15 +103,15 @@ func (g *Group) Kill(ctx context.Context) error {
 			return fmt.Errorf("kill cgroup %s: %w", g.path, err)
 		}
 	}
-	if err := g.Signal(ctx, unix.SIGKILL); err != nil {
+	if err := g.Signal(ctx, int(unix.SIGKILL)); err != nil {
 		return fmt.Errorf("kill cgroup %s: %w", g.path, err)
 	}
 	return nil
 }
 
-// Signal sends a signal to every process of the group. They are frozen meanwhile
+// Signal sends a signal, by its number, to every process of the group. They are frozen meanwhile
 // where that can be, so that none is missed and no PID changes hands.
-func (g *Group) Signal(ctx context.Context, sig unix.Signal) error {
+func (g *Group) Signal(ctx context.Context, number int) error {
 	if !g.Frozen() {
 		short, cancel := context.WithTimeout(ctx, 2*time.Second)
 		frozen := g.Freeze(short)
@@ -119,7 +119,7 @@ func (g *Group) Signal(ctx context.Context, sig unix.Signal) error {
 		if frozen == nil {
 			defer g.Thaw(ctx)
 		}
-	} else if sig == unix.SIGKILL {
+	} else if number == int(unix.SIGKILL) {
 		defer g.Thaw(ctx) // the version 1 freezer holds even the killed
 	}
 	for range 10 { // without a freezer, forks go on: look again until there is none unseen
@@ -128,11 +128,11 @@ func (g *Group) Signal(ctx context.Context, sig unix.Signal) error {
 			return err
 		}
 		for _, pid := range pids {
-			if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
+			if err := unix.Kill(pid, unix.Signal(number)); err != nil && err != unix.ESRCH {
 				return fmt.Errorf("signal %d: %w", pid, err)
 			}
 		}
-		if g.Frozen() || sig != unix.SIGKILL {
+		if g.Frozen() || number != int(unix.SIGKILL) {
 			return nil
 		}
 	}
