@@ -14,26 +14,31 @@ import (
 
 	"lighter/cli"
 	"lighter/keeper"
+	"lighter/runtime/oci"
 )
 
 func main() { os.Exit(run()) }
 
 func run() int {
-	if len(os.Args) > 1 && os.Args[1] == "keeper" {
-		return keeper.Main(os.Args[2:])
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "keeper":
+			return keeper.Main(os.Args[2:])
+		case "oci":
+			return oci.Main(context.Background(), os.Args[2:], oci.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+		}
 	}
-	ctx, stop := signalled(context.Background())
-	defer stop()
-	return cli.Main(ctx, cli.Config{
+	return cli.Main(context.Background(), cli.Config{
 		Args: os.Args,
 		In:   os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Interrupt:   interrupt,
 		StartEngine: startEngine,
 	})
 }
 
-// signalled gives a context that the first SIGINT or SIGTERM ends, with the signal as
+// interrupt gives a context that the first SIGINT or SIGTERM ends, with the signal as
 // its cause. A second one ends the program.
-func signalled(parent context.Context) (context.Context, func()) {
+func interrupt(parent context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	got := make(chan os.Signal, 1)
 	term := os.Signal(syssignal.SignalMap["TERM"])
