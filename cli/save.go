@@ -58,7 +58,8 @@ func save(ctx context.Context, a *App, w io.Writer, names []string, p *api.Platf
 // writerOnly hides a file's own ways to copy, which read in small pieces.
 type writerOnly struct{ io.Writer }
 
-// saveTo writes a file that is there whole or not at all.
+// saveTo writes a file that is there whole or not at all. Like cp and tar it does not wait
+// for the disk, which would take longer than all the rest.
 func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Platform) (err error) {
 	if err := checkOutput(path); err != nil {
 		return fmt.Errorf("failed to save image: %w", err)
@@ -74,9 +75,6 @@ func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Pla
 		}
 	}()
 	if err := save(ctx, a, f, names, p); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {

@@ -526,3 +526,32 @@ func TestBadRecordsAreLeftAlone(t *testing.T) {
 		t.Errorf("%d layers, want 1: what no image needs is swept", r.layerCount())
 	}
 }
+
+// TestRecordsThatCannotBeWritten: an image whose name or record the disk does not take is not there.
+func TestRecordsThatCannotBeWritten(t *testing.T) {
+	for _, dir := range []string{imagesDir, namesDir} {
+		r := newRig(t)
+		data := golden(t)
+		path := r.root.Path(dir)
+		if err := os.Rename(path, path+"-away"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.load(data); err == nil {
+			t.Errorf("%s: no error from load", dir)
+		}
+		ref, _ := oci.ParseReference("x:1")
+		if _, err := r.Import(t.Context(), bytes.NewReader(tarOf(file{"f", "x"})), ImportOptions{Name: &ref}); err == nil {
+			t.Errorf("%s: no error from import", dir)
+		}
+		if r.Count() != 0 || r.layerCount() != 0 || len(r.leases) != 0 {
+			t.Errorf("%s: %d images, %d layers, %d leases are left", dir, r.Count(), r.layerCount(), len(r.leases))
+		}
+		if err := os.Rename(path+"-away", path); err != nil {
+			t.Fatal(err)
+		}
+		r = r.reopen()
+		if r.mustLoad(data); r.Count() != 1 {
+			t.Errorf("%s: %d images after all is well", dir, r.Count())
+		}
+	}
+}

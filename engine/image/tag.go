@@ -76,9 +76,10 @@ func (i *Images) register(raw []byte, parent oci.Digest, names []oci.Reference, 
 		i.mu.Lock()
 		i.index.add(img)
 		i.mu.Unlock()
+		fresh := img
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, i.forget(img))
+				err = errors.Join(err, i.forget(fresh))
 			}
 		}()
 	}
