@@ -88,6 +88,9 @@ func (r *Root) prepare() error {
 			return err
 		}
 	}
+	for _, name := range []string{"tmp", "containers"} {
+		fs.Spread(filepath.Join(r.dir, name))
+	}
 	return r.sweep()
 }
 
