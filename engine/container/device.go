@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -41,7 +42,7 @@ func (d *Deps) devices(h *api.HostConfig) ([]specs.LinuxDevice, []specs.LinuxDev
 		}
 		found, err := d.Rootfs.Devices(m.PathOnHost)
 		if err != nil {
-			return nil, nil, fmt.Errorf("error gathering device information while adding custom device %q: %w", m.PathOnHost, err)
+			return nil, nil, fmt.Errorf("error gathering device information while adding custom device %q: %w", m.PathOnHost, bare(err))
 		}
 		for _, n := range found {
 			n.Path = m.PathInContainer + strings.TrimPrefix(n.Path, m.PathOnHost)
@@ -61,6 +62,15 @@ func (d *Deps) devices(h *api.HostConfig) ([]specs.LinuxDevice, []specs.LinuxDev
 		}
 	}
 	return nodes, rules, nil
+}
+
+// bare takes what was done to which file off an error that is about to say it better.
+func bare(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
 
 // blockIO fills in the limits of block devices.

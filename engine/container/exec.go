@@ -19,15 +19,15 @@ func active(cs *Containers, ref string) (*container, *snapshot, error) {
 		return nil, nil, err
 	}
 	s := c.now()
-	return c, s, canExec(s)
+	return c, s, canExec(s, ref)
 }
 
-func canExec(s *snapshot) error {
+func canExec(s *snapshot, ref string) error {
 	switch s.phase {
 	case running:
 		return nil
 	case paused:
-		return api.Errorf(api.Conflict, "Container %s is paused, unpause the container before exec", s.ID)
+		return api.Errorf(api.Conflict, "Container %s is paused, unpause the container before exec", ref)
 	}
 	return notRunning(s.ID)
 }
@@ -93,7 +93,7 @@ func (x *execIndex) find(id string) (*exec, error) {
 	if s.phase == gone {
 		return nil, api.Errorf(api.NotFound, "No such container: %s", id)
 	}
-	return e, canExec(s)
+	return e, canExec(s, s.ID)
 }
 
 // CheckExec refuses an exec that cannot be started, before the connection is

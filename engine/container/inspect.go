@@ -25,6 +25,9 @@ func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Co
 		ExecIDs: c.execs.list(), HostConfig: s.Host, GraphDriver: cs.Layers.Data(s.ID), Mounts: s.Mounts, Config: s.Config,
 		NetworkSettings: &api.NetworkSettings{Ports: map[string][]api.PortBinding{}, Networks: s.Networks},
 	}
+	for _, p := range ports(s) {
+		out.NetworkSettings.Ports[fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)] = nil
+	}
 	out.Driver = out.GraphDriver.Name
 	if out.Mounts == nil {
 		out.Mounts = []api.MountPoint{}

@@ -42,7 +42,7 @@ func TestLife(t *testing.T) {
 		t.Fatalf("waited %+v", got)
 	}
 	w.refuses(w.Stop(ctx, "site", nil, nil), api.NotModified, "container is already stopped")
-	w.refuses(w.Kill(ctx, "site", ""), api.Conflict, "cannot kill container: site: container "+id+" is not running")
+	w.refuses(w.Kill(ctx, "site", ""), api.Conflict, "container "+id+" is not running")
 	w.must(w.Restart(ctx, "site", nil, nil))
 	w.must(w.Kill(ctx, "site", "KILL"))
 	w.must(w.Remove(ctx, "site", RemoveOptions{}))

@@ -182,14 +182,14 @@ func parseSet(s string) (map[int]bool, error) {
 		}
 		a, err := strconv.Atoi(first)
 		if err != nil {
-			return nil, fmt.Errorf("%q is no number", first)
+			return nil, fmt.Errorf("invalid format: %s", s)
 		}
 		z, err := strconv.Atoi(last)
 		if err != nil {
-			return nil, fmt.Errorf("%q is no number", last)
+			return nil, fmt.Errorf("invalid format: %s", s)
 		}
 		if a < 0 || z < a || z >= maxSet {
-			return nil, fmt.Errorf("range %q is out of bounds: 0-%d", part, maxSet-1)
+			return nil, fmt.Errorf("value out of range, maximum is %d", maxSet-1)
 		}
 		for n := a; n <= z; n++ {
 			set[n] = true

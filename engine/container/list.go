@@ -129,10 +129,11 @@ func labels(c *api.ContainerConfig) map[string]string {
 	return c.Labels
 }
 
-// ports are those exposed: none leads to the host until there are networks.
+// ports are those exposed on a network of the container's own: none leads to the
+// host until there are networks.
 func ports(s *snapshot) []api.Port {
 	list := []api.Port{}
-	if !s.phase.alive() {
+	if !s.phase.alive() || s.Host.NetworkMode != "bridge" {
 		return list
 	}
 	for p := range s.Config.ExposedPorts {

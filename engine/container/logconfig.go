@@ -76,6 +76,9 @@ func (d *LogDefaults) mergeLog(l *api.LogConfig) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(l.Config)) {
 		if key != "mode" && key != "max-buffer-size" && !slices.Contains(known, key) {
+			if l.Type == "local" {
+				return invalid("unknown log opt '%s' for log driver local", key)
+			}
 			return invalid("unknown log opt '%s' for %s log driver", key, l.Type)
 		}
 	}

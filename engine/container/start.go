@@ -283,10 +283,14 @@ func (s *start) save(context.Context) error {
 		if err := n.move(toStart); err != nil {
 			return err
 		}
+		n.record = s.snap.record // with the hostname of the container that it joined
 		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled, n.Stopped = s.started.Pid, s.started.At.UTC(), 0, "", false, false
 		return nil
 	})
 	complain("save a start", s.c.id, err)
+	if _, joined := shared(s.snap.Host.NetworkMode); joined {
+		complain("save a hostname", s.c.id, s.c.saveRecord(s.snap.record))
+	}
 	return nil
 }
 

@@ -118,14 +118,9 @@ func (cs *Containers) Kill(ctx context.Context, ref, sig string) error {
 		return err
 	}
 	if number == sigKill {
-		err = c.kill(ctx)
-	} else {
-		err = c.signal(ctx, c.now(), number)
+		return c.kill(ctx)
 	}
-	if err != nil {
-		return api.Errorf(api.KindOf(err), "cannot kill container: %s: %w", ref, err)
-	}
-	return nil
+	return c.signal(ctx, c.now(), number)
 }
 
 // kill sends KILL and waits for the end.

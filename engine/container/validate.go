@@ -237,7 +237,8 @@ func validateNetworks(networks map[string]*api.EndpointSettings) error {
 		userDefined := !slices.Contains([]string{"default", "bridge", "host", "none"}, name) && !strings.HasPrefix(name, "container:")
 		var errs []string
 		if !userDefined && e.IPAMConfig != nil && (e.IPAMConfig.IPv4Address != "" || e.IPAMConfig.IPv6Address != "") {
-			errs = append(errs, "user specified IP address is supported on user defined networks only")
+			errs = append(errs, "user specified IP address is supported on user defined networks only",
+				"user specified IP address is supported only when connecting to networks with user configured subnets")
 		}
 		if !userDefined && len(e.Aliases) > 0 {
 			errs = append(errs, "network-scoped alias is supported only for containers in user defined networks")
@@ -245,6 +246,11 @@ func validateNetworks(networks map[string]*api.EndpointSettings) error {
 		if e.MacAddress != "" {
 			if _, err := net.ParseMAC(e.MacAddress); err != nil {
 				return invalid("invalid config for network %s: invalid MAC address %s", name, e.MacAddress)
+			}
+		}
+		if len(errs) > 1 {
+			for i := range errs {
+				errs[i] = "* " + errs[i]
 			}
 		}
 		if len(errs) > 0 {

@@ -52,7 +52,7 @@ func met(s, first *snapshot, condition string) bool {
 
 func waited(s *snapshot) api.Waited {
 	w := api.Waited{StatusCode: int64(s.ExitCode)}
-	if s.Error != "" {
+	if s.Error != "" && s.phase != gone { // a removal forgives
 		w.Error = &api.WaitError{Message: s.Error}
 	}
 	return w
