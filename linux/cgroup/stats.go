@@ -27,9 +27,9 @@ type IOStats struct {
 // Stats reads what the group uses now.
 func (g *Group) Stats() Stats {
 	if g.layout.Mode == V2 {
-		return g.statsV2()
+		return statsV2(g)
 	}
-	return g.statsV1()
+	return statsV1(g)
 }
 
 // number64 reads a file of one number; "max", or what stands for it, is 0.
@@ -54,7 +54,7 @@ func fields(file string) map[string]uint64 {
 	return all
 }
 
-func (g *Group) statsV1() Stats {
+func statsV1(g *Group) Stats {
 	var s Stats
 	file := func(controller, name string) string {
 		if d, ok := g.dir(controller); ok {
@@ -117,7 +117,7 @@ func device(name string) (major, minor uint64) {
 	return
 }
 
-func (g *Group) statsV2() Stats {
+func statsV2(g *Group) Stats {
 	var s Stats
 	file := func(name string) string { return g.unified + "/" + name }
 	t := fields(file("cpu.stat"))

@@ -44,9 +44,9 @@ func (s *settings) unsigned(controller, file string, v *uint64) {
 func (g *Group) Set(r *specs.LinuxResources) error {
 	var err error
 	if g.layout.Mode == V2 {
-		err = g.setV2(r)
+		err = setV2(g, r)
 	} else {
-		err = g.setV1(r)
+		err = setV1(g, r)
 	}
 	if err != nil {
 		return fmt.Errorf("limit cgroup %s: %w", g.path, err)
@@ -54,8 +54,8 @@ func (g *Group) Set(r *specs.LinuxResources) error {
 	return nil
 }
 
-func (g *Group) setV1(r *specs.LinuxResources) error {
-	if err := g.setMemoryV1(r.Memory); err != nil {
+func setV1(g *Group, r *specs.LinuxResources) error {
+	if err := setMemoryV1(g, r.Memory); err != nil {
 		return err
 	}
 	var s settings
@@ -87,7 +87,7 @@ func (g *Group) setV1(r *specs.LinuxResources) error {
 		}
 	}
 	for _, c := range s {
-		if err := g.writeV1(c); err != nil {
+		if err := writeV1(g, c); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (g *Group) setV1(r *specs.LinuxResources) error {
 }
 
 // writeV1 writes one setting.
-func (g *Group) writeV1(c setting) error {
+func writeV1(g *Group, c setting) error {
 	d, ok := g.dir(c.controller)
 	if !ok {
 		return fmt.Errorf("%s cannot be set: the host has no %s controller", c.file, c.controller)
@@ -118,7 +118,7 @@ func (g *Group) writeV1(c setting) error {
 
 // setMemoryV1 sets memory first and memory+swap second, unless the new memory limit
 // is above the swap limit in force, which the kernel refuses in that order.
-func (g *Group) setMemoryV1(m *specs.LinuxMemory) error {
+func setMemoryV1(g *Group, m *specs.LinuxMemory) error {
 	if m == nil {
 		return nil
 	}
@@ -139,10 +139,10 @@ func (g *Group) setMemoryV1(m *specs.LinuxMemory) error {
 		}
 	}
 	for i, c := range both {
-		err := g.writeV1(c)
+		err := writeV1(g, c)
 		if errors.Is(err, unix.EINVAL) && i == 0 && len(both) == 2 {
-			if err = g.writeV1(both[1]); err == nil {
-				err = g.writeV1(c)
+			if err = writeV1(g, both[1]); err == nil {
+				err = writeV1(g, c)
 			}
 		}
 		if err != nil {
@@ -161,7 +161,7 @@ func (g *Group) setMemoryV1(m *specs.LinuxMemory) error {
 		rest.add("memory", "memory.oom_control", "1")
 	}
 	for _, c := range rest {
-		if err := g.writeV1(c); err != nil {
+		if err := writeV1(g, c); err != nil {
 			return err
 		}
 	}

@@ -60,7 +60,7 @@ func shares(n uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
-func (g *Group) setV2(r *specs.LinuxResources) error {
+func setV2(g *Group, r *specs.LinuxResources) error {
 	var s settings
 	if err := s.memoryV2(r.Memory); err != nil {
 		return err

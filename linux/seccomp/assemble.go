@@ -147,25 +147,24 @@ func (b *builder) compare(c cond, yes, no place) place {
 			return no
 		}
 	}
-	var word place
 	switch c.op {
 	case specs.OpEqualTo, specs.OpMaskedEqual:
-		word = b.branch(opIfEqual, low, yes, no)
+		b.branch(opIfEqual, low, yes, no)
 	case specs.OpNotEqual:
-		word = b.branch(opIfEqual, low, no, yes)
+		b.branch(opIfEqual, low, no, yes)
 	case specs.OpGreaterThan:
-		word = b.branch(opIfAbove, low, yes, no)
+		b.branch(opIfAbove, low, yes, no)
 	case specs.OpGreaterEqual:
-		word = b.branch(opIfAtOrUp, low, yes, no)
+		b.branch(opIfAtOrUp, low, yes, no)
 	case specs.OpLessThan:
-		word = b.branch(opIfAtOrUp, low, no, yes)
+		b.branch(opIfAtOrUp, low, no, yes)
 	case specs.OpLessEqual:
-		word = b.branch(opIfAbove, low, no, yes)
+		b.branch(opIfAbove, low, no, yes)
 	}
 	if c.op == specs.OpMaskedEqual {
 		b.emit(Filter{Code: opAnd, K: uint32(c.mask)})
 	}
-	word = b.emit(Filter{Code: opLoad, K: lowAt})
+	word := b.emit(Filter{Code: opLoad, K: lowAt})
 	if short {
 		return word
 	}

@@ -164,11 +164,9 @@ func (a *app) launch(ctx context.Context, r *record, f *createFlags) (*runtime.P
 	linux.CgroupsPath = r.Cgroup
 	spec.Root, spec.Linux = &root, &linux
 	r.Spec.Root.Path = root.Path
-	if _, err := cgroup.Open(r.Cgroup); err == nil {
-		if g, err := cgroup.Open(r.Cgroup); err == nil {
-			if pids, err := g.Procs(); err == nil && len(pids) > 0 {
-				return nil, fmt.Errorf("container's cgroup %s is not empty: %d processes", r.Cgroup, len(pids))
-			}
+	if g, err := cgroup.Open(r.Cgroup); err == nil {
+		if pids, err := g.Procs(); err == nil && len(pids) > 0 {
+			return nil, fmt.Errorf("container's cgroup %s is not empty: %d processes", r.Cgroup, len(pids))
 		}
 	}
 	o := runtime.Options{Stdin: a.In, Stdout: a.Out, Stderr: a.Err, Gate: gate, Preserve: f.preserve, KeepKeyring: f.noKeyring}

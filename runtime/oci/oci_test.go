@@ -281,6 +281,7 @@ func TestHooks(t *testing.T) {
 		return []specs.Hook{{Path: "/bin/sh", Args: []string{"hook", "-c", `cat >>"$LOG"; echo " $NAME" >>"$LOG"`}, Env: []string{"LOG=" + log, "NAME=" + name, "PATH=/bin:/usr/bin"}}}
 	}
 	inside := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/tmp/inside; id -u >>/tmp/inside; readlink /proc/self/ns/pid >>/tmp/inside"}, Env: []string{"PATH=/bin"}}}
+	//lint:ignore SA1019 prestart is deprecated and in use
 	l.spec.Hooks = &specs.Hooks{Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), StartContainer: inside, Poststart: hook("poststart"), Poststop: hook("poststop")}
 	l.must("create", l.id)
 	pid := l.state().Pid
@@ -323,7 +324,7 @@ func TestHooks(t *testing.T) {
 	l.spec.Hooks = &specs.Hooks{CreateContainer: bad}
 	l.fails("createContainer hooks are not supported", "create", l.id)
 	slow := 1
-	l.spec.Hooks = &specs.Hooks{Prestart: []specs.Hook{{Path: "/bin/sleep", Args: []string{"sleep", "60"}, Timeout: &slow}}}
+	l.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sleep", Args: []string{"sleep", "60"}, Timeout: &slow}}}
 	l.fails("hook ran past timeout of 1s", "create", l.id)
 }
 
