@@ -44,6 +44,7 @@ type Client struct {
 	held      map[task.Name]*held
 	changed   chan struct{}  // closed at the next change of held
 	told      map[int64]bool // runs whose exit is being told
+	stdinless map[int64]bool // runs whose stdin ended before we held them
 	inherited bool           // a keeper died, so that there may be children we do not know
 	work      sync.WaitGroup
 }
@@ -56,7 +57,11 @@ type peer struct {
 	old     bool        // of another binary: it gets nothing new
 	process *os.Process // when it is our child
 	hello   chan *parcel
-	greeted bool
+
+	// Under the client's mu.
+	greeted bool // it held what it had to say
+	lost    bool // its connection ended, and what it held is being passed on
+	claimed bool // by us
 }
 
 // held is a process, and what the engine holds of it so that it outlives its keeper.
@@ -78,11 +83,19 @@ func (h *held) close() {
 	}
 }
 
+// dropStdin lets go of the copy of the writing end, so that it shall read as ended.
+func (h *held) dropStdin() {
+	if fd, ok := h.fds[fdStdin]; ok {
+		fd.Close()
+		delete(h.fds, fdStdin)
+	}
+}
+
 // Start connects to the keepers of the exec root, starts one when there is none of
 // the right binary, and takes over what dead ones left. Exits that nobody noted yet
 // are told to OnExit presently.
 func Start(ctx context.Context, cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, dirs: dirs{cfg.ExecRoot}, build: buildOf(cfg.Lighter), held: map[task.Name]*held{}, changed: make(chan struct{}), told: map[int64]bool{}}
+	c := &Client{cfg: cfg, dirs: dirs{cfg.ExecRoot}, build: buildOf(cfg.Lighter), held: map[task.Name]*held{}, changed: make(chan struct{}), told: map[int64]bool{}, stdinless: map[int64]bool{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	err := c.dirs.make()
 	if err == nil {

@@ -166,8 +166,9 @@ func (c *Client) hear(p *peer, m *parcel, holds *sync.WaitGroup) {
 		}
 		c.mu.Lock()
 		if h := c.held[*m.Name]; h != nil && h.Run == m.Run {
-			h.fds[fdStdin].Close()
-			delete(h.fds, fdStdin)
+			h.dropStdin()
+		} else { // its client was quicker than the answer that we hold it from
+			c.stdinless[m.Run] = true
 		}
 		c.mu.Unlock()
 	case opExit:
@@ -196,7 +197,14 @@ func (c *Client) hold(p *peer, m *parcel) {
 		old.close()
 	}
 	c.held[h.Name] = h
+	if c.stdinless[h.Run] {
+		delete(c.stdinless, h.Run)
+		h.dropStdin()
+	}
 	c.change()
+	if p.lost { // it answered and died
+		c.work.Go(func() { c.passOn([]*held{h}, p) })
+	}
 }
 
 // exited hands an exit on and, when it is noted, removes its file and says so.
@@ -207,6 +215,7 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 		delete(c.held, e.Name)
 		c.change()
 	}
+	delete(c.stdinless, run)
 	again := c.told[run]
 	c.told[run] = true
 	c.mu.Unlock()
@@ -254,23 +263,30 @@ func (c *Client) lost(p *peer) {
 			left = append(left, h)
 		}
 	}
-	c.mu.Unlock()
+	// From here on, whoever was about to have p hold something finds it lost.
+	p.lost = true
 	if c.ctx.Err() != nil || !p.greeted && len(left) == 0 {
+		c.mu.Unlock()
 		return
 	}
-	claimed := os.Remove(p.socket) == nil
-	if !claimed && len(left) == 0 {
+	p.claimed = os.Remove(p.socket) == nil
+	c.inherited = c.inherited || p.claimed
+	c.mu.Unlock()
+	if !p.claimed && len(left) == 0 {
 		return // it left in order
 	}
-	if claimed {
-		c.mu.Lock()
-		c.inherited = true
-		c.mu.Unlock()
+	if p.claimed {
 		c.warn(fmt.Errorf("keeper %d died; a new one takes over %d processes", p.pid, len(left)))
 	}
+	c.passOn(left, p)
+	c.reapInherited()
+}
+
+// passOn does not rest until what a lost keeper held is with another one.
+func (c *Client) passOn(left []*held, p *peer) {
 	for c.ctx.Err() == nil {
 		var err error
-		if !claimed { // a standby did: it listens
+		if !p.claimed { // a standby did: it listens
 			c.raise.Lock()
 			err = c.find(c.ctx)
 			c.raise.Unlock()
@@ -280,10 +296,10 @@ func (c *Client) lost(p *peer) {
 			next, err = c.keeper(c.ctx)
 		}
 		if err == nil {
-			err = c.pass(left, next, claimed)
+			err = c.pass(left, p, next)
 		}
 		if err == nil {
-			break
+			return
 		}
 		c.warn(fmt.Errorf("take over from keeper %d: %w", p.pid, err))
 		if !errors.Is(err, errGone) {
@@ -293,41 +309,42 @@ func (c *Client) lost(p *peer) {
 			}
 		}
 	}
-	c.reapInherited()
 }
 
-// pass has the next keeper go on with what a dead one held; what we did not claim, a
-// standby has, which told us of it when we connected, or it has ended.
-func (c *Client) pass(left []*held, next *peer, claimed bool) error {
+// pass has the next keeper go on with what a lost one held. What we did not claim, a
+// standby has, which told us of it when we connected; or it has ended.
+func (c *Client) pass(left []*held, p, next *peer) error {
 	slices.SortFunc(left, func(a, b *held) int { return cmp.Compare(a.Run, b.Run) })
 	for _, h := range left {
 		c.mu.Lock()
-		current := c.held[h.Name] == h && h.peer != next
-		c.mu.Unlock()
-		switch {
-		case !current:
-		case !claimed:
-			c.mu.Lock()
+		ours := c.held[h.Name] == h && h.peer == p
+		if ours && !p.claimed {
 			h.close()
 			delete(c.held, h.Name)
 			c.change()
-			c.mu.Unlock()
-		default:
+		}
+		c.mu.Unlock()
+		if ours && p.claimed {
 			if err := c.adopt(h, next); err != nil {
 				return err
 			}
 		}
 	}
-	if !claimed {
+	if !p.claimed {
 		return c.orphans(c.ctx)
 	}
 	return nil
 }
 
-// adopt passes one process on.
+// adopt passes one process on. When it returns errGone, the process is where it was;
+// when next is lost later, its loss passes the process on.
 func (c *Client) adopt(h *held, next *peer) error {
 	m := message{Op: opAdopt, Record: &h.record}
 	c.mu.Lock()
+	if next.lost {
+		c.mu.Unlock()
+		return errGone
+	}
 	fd, err := proc.Dup(h.pidfd)
 	fds := []proc.FD{fd}
 	m.Files = append(m.Files, fdPidfd)
@@ -337,29 +354,25 @@ func (c *Client) adopt(h *held, next *peer) error {
 			m.Files, fds = append(m.Files, kind), append(fds, fd)
 		}
 	}
+	watch := err == nil && !h.watched
+	if err == nil {
+		h.peer, h.watched = next, true // exits come from that one now
+		c.change()
+	}
 	c.mu.Unlock()
 	defer closeFDs(fds)
 	if err != nil {
 		return err
 	}
-	// From here on exits come from the new one.
-	c.mu.Lock()
-	h.peer = next
-	c.change()
-	watch := !h.watched
-	h.watched = true
-	c.mu.Unlock()
-	if err := next.ask(c.ctx, m, fds...); err != nil {
-		if errors.Is(err, errGone) || c.ctx.Err() != nil {
-			return nil // the loss of next has it passed on
-		}
+	if watch {
+		c.work.Go(func() { c.watch(h) })
+	}
+	err = next.ask(c.ctx, m, fds...)
+	if err != nil && !errors.Is(err, errGone) && c.ctx.Err() == nil {
 		c.warn(fmt.Errorf("pass %s on to keeper %d: %w", h.Name, next.pid, err))
 		c.mu.Lock()
 		h.refused = true
 		c.mu.Unlock()
-	}
-	if watch {
-		c.work.Go(func() { c.watch(h) })
 	}
 	return nil
 }

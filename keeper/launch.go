@@ -22,6 +22,7 @@ type child struct {
 	pid     int
 	pidfd   *os.File
 	console *os.File // nil without a terminal
+	filter  []byte   // its seccomp program
 }
 
 // containers launches by package runtime.
@@ -36,7 +37,7 @@ func (containers) start(ctx context.Context, req *parcel, rootfs *os.File, e end
 func (containers) exec(ctx context.Context, target *process, req *parcel, e ends) (*child, error) {
 	req.Process.Terminal = req.Stdio.Terminal
 	sized(req.Process, req)
-	t := runtime.Target{Pid: target.Pid, Pidfd: target.pidfd, Cgroup: target.Cgroup}
+	t := runtime.Target{Pid: target.Pid, Pidfd: target.pidfd, Cgroup: target.Cgroup, Filter: target.Filter}
 	return toChild(runtime.Exec(ctx, t, req.Process, runtime.Options{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}))
 }
 
@@ -54,5 +55,5 @@ func toChild(p *runtime.Process, err error) (*child, error) {
 	for _, w := range p.Warnings {
 		fmt.Fprintf(os.Stderr, "lighter keeper: process %d: %s\n", p.Pid, w)
 	}
-	return &child{pid: p.Pid, pidfd: p.Pidfd, console: p.Console}, nil
+	return &child{pid: p.Pid, pidfd: p.Pidfd, console: p.Console, filter: p.Filter}, nil
 }

@@ -146,6 +146,7 @@ type record struct {
 	Pid    int
 	At     time.Time
 	Cgroup string
+	Filter []byte // the container's seccomp program, which its execs get, too
 	Stdio  task.Stdio
 	Log    task.Log
 }

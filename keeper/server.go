@@ -365,7 +365,7 @@ func (s *server) launchExec(p *process, req *parcel, e ends) error {
 
 // born takes what came of a start. A process whose terminal cannot be used is ended.
 func (p *process) born(c *child) error {
-	p.Pid, p.pidfd = c.pid, c.pidfd
+	p.Pid, p.pidfd, p.Filter = c.pid, c.pidfd, c.filter
 	if c.console == nil {
 		return nil
 	}

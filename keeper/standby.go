@@ -36,13 +36,13 @@ func (s *server) findSecond() {
 	}
 	b := &second{link: newLink(conn), process: process}
 	b.wait.Go(func() { b.serve(func(p *parcel) { p.close() }) })
-	s.work.Go(func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.work.Go(func() { // it waits for the lock first: what it ends is in place then
 		process.Wait()
 		b.wait.Wait()
 		s.secondDied(b)
 	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.engine != nil || s.leaving || s.second != nil { // meanwhile
 		b.dismiss()
 		return
