@@ -10,6 +10,9 @@ import (
 // images is image.Images as containers see them.
 type images struct{ *image.Images }
 
+func (i images) Hold(top string) func() { return i.Images.Hold(oci.Digest(top)) }
+func (i images) Release(top string)     { i.Images.Release(oci.Digest(top)) }
+
 func (i images) Resolve(ref string, p *api.Platform) (container.Image, error) {
 	var want *oci.Platform
 	if p != nil {

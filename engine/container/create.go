@@ -201,6 +201,7 @@ func (d *draft) build(ctx context.Context, name string, image Image) (_ *contain
 		return nil, err
 	}
 	c := newContainer(cs, r, history{Phase: created.String()}, created)
+	defer cs.Images.Hold(image.Top)() // until it is listed
 	if err = c.lay(ctx); err != nil {
 		return nil, errors.Join(err, cs.clear(c.id))
 	}

@@ -64,6 +64,10 @@ type Images interface {
 	// Resolve finds an image by name, digest or id, as POST /containers/create does:
 	// `No such image: x:latest` of kind NotFound. A platform, when given, must match.
 	Resolve(ref string, platform *api.Platform) (Image, error)
+	// Hold keeps a stack of layers, though its image be removed, until release is called.
+	Hold(top string) (release func())
+	// Release says that one container less stands on a stack: it may go, if its image has gone.
+	Release(top string)
 }
 
 // Image is what a container takes from an image.

@@ -150,6 +150,9 @@ func (m fakeImages) Resolve(ref string, _ *api.Platform) (Image, error) {
 	return Image{}, api.Errorf(api.NotFound, "No such image: %s:latest", ref)
 }
 
+func (m fakeImages) Hold(string) func() { return func() {} }
+func (m fakeImages) Release(string)     {}
+
 // fakeRootfs has two files, whatever the root.
 type fakeRootfs struct{ passwd, group string }
 

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -71,6 +72,13 @@ func (x *index) damage(id string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.corrupt[id] = err
+}
+
+// unreadable gives the ids of containers whose record cannot be read.
+func (x *index) unreadable() []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Collect(maps.Keys(x.corrupt))
 }
 
 func (x *index) damaged(id string) bool {

@@ -84,6 +84,7 @@ func (c *container) erase(ctx context.Context) error {
 		return errors.Join(err, failed)
 	}
 	c.cs.index.remove(c)
+	c.cs.Images.Release(c.now().Top)
 	_, err = c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { c.cs.publish(n, "destroy") })
 	return err
 }

@@ -44,7 +44,7 @@ func (img *Image) TopLayer() oci.Digest {
 // User is a container, as images see it.
 type User struct {
 	Container string       // its id
-	Image     oci.Digest   // the id of the image that it was made from
+	Image     oci.Digest   // the id of the image that it was made from, empty when not known
 	TopLayer  oci.Digest   // the chain id of the layers that it stands on
 	Mounts    []oci.Digest // the ids of images that it mounts
 	Running   bool
@@ -67,7 +67,7 @@ type Deps struct {
 	Root   *store.Root
 	Layers Layers
 	Events *event.Log
-	Users  func() []User // the containers there are; called without any lock of theirs held
+	Users  func() []User // the containers there are; it must not call back, nor wait for one
 }
 
 // Images is all images of the engine. Its methods may be called from anywhere at any time.
@@ -78,14 +78,15 @@ type Images struct {
 	// change is held over every change of what is kept: records, names, removal of
 	// layers. Readers do not take it.
 	change  sync.Mutex
-	leases  map[oci.Digest]int // chains that something under way relies on; guarded by change
+	leases  map[oci.Digest]int  // chains that something under way relies on; guarded by mu
+	going   map[oci.Digest]bool // chains that are being removed; guarded by mu
 	pruning sync.Mutex
 }
 
 // Open reads the records of the data root. A record that cannot be read is logged and
 // left alone; a name whose image is gone is dropped.
 func Open(d Deps) (*Images, error) {
-	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}}
+	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}, going: map[oci.Digest]bool{}}
 	return i, i.restore()
 }
 

@@ -6,102 +6,104 @@ import (
 	"lighter/oci"
 )
 
-// Hold keeps the layers of an image, and those of any other stack named, from being
-// removed until release is called, which drops what nothing needs any more. It says
-// nothing of whether they are there.
+// Hold keeps layers from being removed, with all that they stand on, until release is
+// called, which drops what nothing needs any more. It says nothing of whether they are
+// there. It waits for nothing but a removal of these very layers that is under way.
 func (i *Images) Hold(chains ...oci.Digest) (release func()) {
-	// The lock of changes: a removal under way has taken its layers away, or has not begun.
-	i.change.Lock()
-	defer i.change.Unlock()
-	for _, c := range chains {
-		i.leases[c]++
+	for !i.tryHold(chains) {
+		i.change.Lock() // whose holder removes one of them
+		i.change.Unlock()
 	}
 	return func() { i.release(chains) }
 }
 
+func (i *Images) tryHold(chains []oci.Digest) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, c := range chains {
+		if i.going[c] {
+			return false
+		}
+	}
+	for _, c := range chains {
+		i.leases[c]++
+	}
+	return true
+}
+
 func (i *Images) release(chains []oci.Digest) {
-	i.change.Lock()
-	defer i.change.Unlock()
+	i.mu.Lock()
+	idle := false
 	for _, c := range chains {
 		if i.leases[c]--; i.leases[c] == 0 {
 			delete(i.leases, c)
+			idle = idle || i.index.stacks[c] == 0
 		}
 	}
-	used := i.used()
+	i.mu.Unlock()
+	if !idle {
+		return
+	}
+	i.change.Lock()
+	defer i.change.Unlock()
 	for n := len(chains) - 1; n >= 0; n-- {
-		i.dropStack(chains[n], used)
+		i.dropStack(chains[n])
 	}
 }
 
 // Release drops the layers of the stack top that nothing needs any more; the container
 // that stood on them is gone from Users.
 func (i *Images) Release(top oci.Digest) {
-	if top == "" {
+	i.mu.RLock()
+	idle := top != "" && i.index.stacks[top] == 0
+	i.mu.RUnlock()
+	if !idle {
 		return
 	}
 	i.change.Lock()
 	defer i.change.Unlock()
-	i.dropStack(top, i.used())
+	i.dropStack(top)
 }
 
 // Sweep drops every layer that no image, container or lease needs: what a crash left
-// behind. It does nothing when a record of an image could not be read, since its layers
-// are not known.
+// behind. It does nothing when the record of an image or a container could not be read,
+// since what that needs is not known.
 func (i *Images) Sweep(ctx context.Context) {
-	if i.doubtful {
-		i.Log.Warn("layers that nothing needs are kept, since a record of an image is bad")
+	doubtful := i.doubtful
+	for _, u := range i.Users() {
+		doubtful = doubtful || u.Image == ""
+	}
+	if doubtful {
+		i.Log.Warn("layers that nothing seems to need are kept, since a record could not be read")
 		return
 	}
 	i.change.Lock()
 	defer i.change.Unlock()
-	used, below := i.used(), map[string]bool{}
-	layers := i.Layers.List()
+	below, layers := map[string]bool{}, i.Layers.List()
 	for _, l := range layers {
 		below[l.Parent] = true
 	}
 	for _, l := range layers {
 		if !below[l.ChainID] && ctx.Err() == nil {
-			i.dropStack(oci.Digest(l.ChainID), used)
+			i.dropStack(oci.Digest(l.ChainID))
 		}
 	}
-}
-
-// used gives the chains of all layers that something needs but images' own: containers'
-// and leases'. Who calls it holds change.
-func (i *Images) used() map[oci.Digest]bool {
-	used := map[oci.Digest]bool{}
-	note := func(chain oci.Digest) {
-		for chain != "" && !used[chain] {
-			used[chain] = true
-			l, err := i.Layers.Get(string(chain))
-			if err != nil {
-				break
-			}
-			chain = oci.Digest(l.Parent)
-		}
-	}
-	for _, u := range i.Users() {
-		note(u.TopLayer)
-	}
-	for c := range i.leases {
-		note(c)
-	}
-	return used
 }
 
 // dropStack removes the layers of a stack from the top down to the first that something
 // needs, and gives those removed. Who calls it holds change.
-func (i *Images) dropStack(chain oci.Digest, used map[oci.Digest]bool) []oci.Digest {
+func (i *Images) dropStack(chain oci.Digest) []oci.Digest {
 	var gone []oci.Digest
 	for chain != "" {
-		i.mu.RLock()
-		needed := i.index.stacks[chain] > 0
-		i.mu.RUnlock()
 		l, err := i.Layers.Get(string(chain))
-		if needed || used[chain] || err != nil {
+		if err != nil || !i.claim(chain) {
 			break
 		}
-		if err := i.Layers.Remove(string(chain)); err != nil {
+		err = i.Layers.Remove(string(chain))
+		i.mu.Lock()
+		delete(i.going, chain)
+		i.mu.Unlock()
+		if err != nil {
 			i.Log.Error("a layer cannot be removed", "layer", chain, "error", err)
 			break
 		}
@@ -109,4 +111,36 @@ func (i *Images) dropStack(chain oci.Digest, used map[oci.Digest]bool) []oci.Dig
 		chain = oci.Digest(l.Parent)
 	}
 	return gone
+}
+
+// claim marks a layer as going, unless something needs it. From then on nobody can hold
+// it. Containers are asked with the lock held: one that is being made holds its layers
+// until it is listed, so that it is seen in one place or the other.
+func (i *Images) claim(chain oci.Digest) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.index.stacks[chain] > 0 {
+		return false
+	}
+	tops := make([]oci.Digest, 0, len(i.leases))
+	for c := range i.leases {
+		tops = append(tops, c)
+	}
+	for _, u := range i.Users() {
+		tops = append(tops, u.TopLayer)
+	}
+	for _, top := range tops {
+		for c := top; c != ""; {
+			if c == chain {
+				return false
+			}
+			l, err := i.Layers.Get(string(c))
+			if err != nil {
+				break
+			}
+			c = oci.Digest(l.Parent)
+		}
+	}
+	i.going[chain] = true
+	return true
 }

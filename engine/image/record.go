@@ -64,7 +64,7 @@ func newImage(raw []byte) (*Image, error) {
 type catalog struct {
 	deps Deps
 
-	mu       sync.RWMutex // guards index; never held over I/O
+	mu       sync.RWMutex // guards index, and the leases; never held over I/O
 	index    index
 	doubtful bool // a record of an image could not be read
 }

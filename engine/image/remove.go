@@ -154,7 +154,7 @@ func (r *removal) delete(img *Image, force, quiet bool) error {
 	bare := &Image{ID: img.ID} // its labels went with it
 	r.events = append(r.events, func() { i.publish("delete", bare, string(img.ID)) })
 	r.rows = append(r.rows, api.ImageDeleted{Deleted: string(img.ID)})
-	for _, chain := range i.dropStack(img.TopLayer(), i.used()) {
+	for _, chain := range i.dropStack(img.TopLayer()) {
 		r.rows = append(r.rows, api.ImageDeleted{Deleted: string(chain)})
 	}
 	if !r.prune || parent == nil {
