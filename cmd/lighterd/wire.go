@@ -177,6 +177,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	p.later(p.keeper.Close)
 	p.containers = cs
 	close(p.settled)
+	p.images.Sweep(ctx)
 	p.later(func() error { cs.Close(); return nil })
 	return nil
 }
