@@ -78,12 +78,6 @@ func (f File) ReadAt(b []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// SeekTo moves the position to an offset from the start.
-func (f File) SeekTo(off int64) error {
-	_, err := unix.Seek(f.fd, off, io.SeekStart)
-	return err
-}
-
 // Truncate sets the size; what is added is a hole.
 func (f File) Truncate(size int64) error {
 	return retry(func() error { return unix.Ftruncate(f.fd, size) })
@@ -131,12 +125,6 @@ func (f File) Data(off, size int64) (from, to int64, err error) {
 		return 0, 0, err
 	}
 	return min(from, size), min(to, size), nil
-}
-
-// StartWriteback asks the kernel to begin writing the file's dirty pages now, and
-// does not wait: the sync at the end then finds less to do.
-func (f File) StartWriteback() {
-	_ = unix.SyncFileRange(f.fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE) // advice only
 }
 
 // futimens is utimensat with no path, which the kernel takes as the descriptor's own file.

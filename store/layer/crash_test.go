@@ -203,7 +203,9 @@ func TestDamage(t *testing.T) {
 		func(dir string) error { return os.WriteFile(dir+"/fs/a", nil, 0o644) },
 		func(dir string) error { return os.Remove(dir + "/fs/a") },
 		func(dir string) error { return os.Symlink("/etc/passwd", dir+"/fs/a") },
-		func(dir string) error { return os.WriteFile(dir+"/index", []byte("lighter layer index 1\nrubbish"), 0o600) },
+		func(dir string) error {
+			return os.WriteFile(dir+"/index", []byte("lighter layer index 1\nrubbish"), 0o600)
+		},
 		func(dir string) error { return os.Truncate(dir+"/index", 10) },
 	} {
 		if err := change(s.dir(l.ChainID)); err != nil {
