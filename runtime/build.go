@@ -33,6 +33,7 @@ type builder struct {
 	paths  []string // where the program may lie
 	master *os.File // the terminal
 	slave  *os.File
+	filter []byte
 	stdio  [3]*os.File
 	warns  []string
 	opened []*os.File // closed when the child is on its way
@@ -115,7 +116,7 @@ func (b *builder) run(pid *os.File) (*Process, error) {
 		}
 		return nil, err
 	}
-	p := &Process{Pid: child.Pid, Pidfd: child.Pidfd, Console: b.master, Cgroup: b.group, Warnings: b.warns}
+	p := &Process{Pid: child.Pid, Pidfd: child.Pidfd, Console: b.master, Cgroup: b.group, Filter: b.filter, Warnings: b.warns}
 	for _, f := range child.Refused {
 		p.Warnings = append(p.Warnings, f.Error())
 	}
@@ -246,9 +247,11 @@ func (b *builder) settle() error {
 	if err := b.descriptors(); err != nil {
 		return err
 	}
-	k := b.plan.Add("make a session keyring", proc.Keyring("_ses.lighter"))
-	// Keyrings guard little, and nested hosts often refuse them.
-	b.plan.Pass(k, proc.ENOSYS, proc.EPERM, proc.EACCES, proc.EDQUOT)
+	if !b.o.KeepKeyring {
+		k := b.plan.Add("make a session keyring", proc.Keyring("_ses.lighter"))
+		// Keyrings guard little, and nested hosts often refuse them.
+		b.plan.Pass(k, proc.ENOSYS, proc.EPERM, proc.EACCES, proc.EDQUOT)
+	}
 	for _, sig := range ignored() {
 		b.plan.Add("reset signals", proc.DefaultSignal(sig))
 	}
@@ -258,6 +261,9 @@ func (b *builder) settle() error {
 		b.plan.Gate(proc.File(b.o.Gate))
 	}
 	var keep []proc.Fd
+	for i := range b.o.Preserve {
+		keep = append(keep, proc.Num(3+i))
+	}
 	if b.o.Init != nil {
 		keep = append(keep, proc.File(b.o.Init))
 	}

@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -36,16 +38,10 @@ func (b *builder) credentials() error {
 	if err := b.user(first); err != nil {
 		return err
 	}
-	var program *seccomp.Program
-	if p := b.filter(); p != nil {
-		if program, err = seccomp.Cached(p); err != nil {
-			return err
-		}
-		if program.Notify {
-			return fmt.Errorf("seccomp notifications are not supported here: no listener can be given")
-		}
+	if err := b.compileFilter(); err != nil {
+		return err
 	}
-	if program != nil && !b.process.NoNewPrivileges {
+	if b.filter != nil && !b.process.NoNewPrivileges {
 		// Loading the filter takes it. Exec takes it back: what a program may do then
 		// follows from its user and the bounding, inheritable and ambient sets alone.
 		caps.permitted |= held.Permitted & proc.AdminCap
@@ -63,8 +59,8 @@ func (b *builder) credentials() error {
 	}
 	b.plan.Add("leave the parent's death alone", proc.ParentDeath(0))
 	b.plan.Add("let signals in", proc.SignalMask(0))
-	if program != nil && len(program.Filter) > 0 {
-		b.plan.Add("load the seccomp filter", proc.Seccomp(uint64(program.Flags), program.Filter))
+	if b.filter != nil {
+		b.plan.Add("load the seccomp filter", proc.Seccomp(b.filter))
 	}
 	return nil
 }
@@ -102,8 +98,28 @@ func (b *builder) wanted(held proc.HeldCaps) capSets {
 	return c
 }
 
-// filter is the seccomp profile that the process gets.
-func (b *builder) filter() *specs.LinuxSeccomp { return b.spec.Linux.Seccomp }
+// filters are the programs of package seccomp as they go into a plan and a Process.
+var filters sync.Map // of []byte by *seccomp.Program
+
+// compileFilter finds the program that confines the process, nil for none.
+func (b *builder) compileFilter() error {
+	if b.filter != nil || b.spec.Linux.Seccomp == nil {
+		return nil
+	}
+	program, err := seccomp.Cached(b.spec.Linux.Seccomp)
+	if err != nil || len(program.Filter) == 0 {
+		return err
+	}
+	if program.Notify {
+		return errors.New("seccomp notifications are not supported: nobody here could listen to them")
+	}
+	have, ok := filters.Load(program)
+	if !ok {
+		have, _ = filters.LoadOrStore(program, proc.PackFilter(program.Flags, program.Filter))
+	}
+	b.filter = have.([]byte)
+	return nil
+}
 
 // workdir takes the child to its working folder. It is opened beneath the root, with
 // nothing open that a link in /proc could lead out by, and then entered: so it lies

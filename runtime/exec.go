@@ -3,8 +3,10 @@ package runtime
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -35,6 +37,10 @@ func Exec(ctx context.Context, target Target, p *specs.Process, o Options) (*Pro
 		return nil, startError(err)
 	}
 	defer b.close()
+	b.filter = target.Filter
+	if err := b.confined(target); err != nil {
+		return nil, startError(err)
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, startError(err)
 	}
@@ -43,6 +49,15 @@ func Exec(ctx context.Context, target Target, p *specs.Process, o Options) (*Pro
 		return nil, startError(err)
 	}
 	return process, nil
+}
+
+// confined makes sure that who does not name a filter has none in mind: a process
+// without the container's would be a way out of it.
+func (b *builder) confined(t Target) error {
+	if t.Filter != nil || t.Seccomp != nil || proc.Filtered("self") || !proc.Filtered(strconv.Itoa(t.Pid)) {
+		return nil
+	}
+	return errors.New("the container has a seccomp filter, which is not known here: nothing is started in it without one")
 }
 
 // enterContainer compiles the plan for a process in a container that runs.

@@ -22,7 +22,7 @@ func (l *lab) exec(p *Process, spec *specs.Spec, process *specs.Process) result 
 		l.t.Fatal(err)
 	}
 	defer r.Close()
-	target := Target{Pid: p.Pid, Pidfd: p.Pidfd, Cgroup: spec.Linux.CgroupsPath, Seccomp: spec.Linux.Seccomp}
+	target := Target{Pid: p.Pid, Pidfd: p.Pidfd, Cgroup: spec.Linux.CgroupsPath, Filter: p.Filter}
 	e, err := Exec(l.t.Context(), target, process, Options{Stdout: w, Stderr: w})
 	w.Close()
 	if err != nil {
@@ -54,8 +54,11 @@ func TestExec(t *testing.T) {
 	if got := strings.Join(lines[7:], "\n"); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
+	if _, err := Exec(t.Context(), Target{Pid: p.Pid, Cgroup: spec.Linux.CgroupsPath}, &process, Options{}); err == nil {
+		t.Error("exec without the container's seccomp filter")
+	}
 	process.Args = []string{"sleep", "100"}
-	e, err := Exec(t.Context(), Target{Pid: p.Pid, Cgroup: spec.Linux.CgroupsPath}, &process, Options{})
+	e, err := Exec(t.Context(), Target{Pid: p.Pid, Cgroup: spec.Linux.CgroupsPath, Seccomp: spec.Linux.Seccomp}, &process, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

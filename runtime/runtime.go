@@ -50,6 +50,12 @@ type Options struct {
 	// writing, too. Such a child costs a copy of our page tables.
 	Gate *os.File
 
+	// Preserve has the program keep descriptors 3 to 2+Preserve as we were given them.
+	Preserve int
+
+	// KeepKeyring leaves the process in our session keyring.
+	KeepKeyring bool
+
 	// Created is called when the namespaces are there and nothing is mounted yet.
 	Created func(pid int) error
 }
@@ -60,14 +66,19 @@ type Process struct {
 	Pidfd    *os.File      // for proc.Wait and proc.Kill
 	Console  *os.File      // the master of its terminal, nil without
 	Cgroup   *cgroup.Group // nil when the spec names none
+	Filter   []byte        // its seccomp program, for Target; shared by all of one profile
 	Warnings []string      // what the host refused and was not asked for
 }
 
 // Target is a running container that another process is started in.
 type Target struct {
-	Pid     int      // its first process
-	Pidfd   *os.File // nil: opened from Pid
-	Cgroup  string   // as the spec's CgroupsPath; empty for ours
+	Pid    int      // its first process
+	Pidfd  *os.File // nil: opened from Pid
+	Cgroup string   // as the spec's CgroupsPath; empty for ours
+
+	// The seccomp filter, by which the process is confined as the container's first
+	// one is: what Start gave, or the spec's profile.
+	Filter  []byte
 	Seccomp *specs.LinuxSeccomp
 }
 

@@ -250,10 +250,22 @@ func Limit(resource int, soft, hard uint64) Call {
 	return call(unix.SYS_PRLIMIT64, 0, uintptr(resource)).ptr(2, unsafe.Pointer(lim))
 }
 
-// Seccomp loads a filter of sock_filter instructions, eight bytes each.
-func Seccomp[F any](flags uint64, program []F) Call {
-	prog := &unix.SockFprog{Len: uint16(len(program)), Filter: (*unix.SockFilter)(unsafe.Pointer(&program[0]))}
-	return call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags)).ptr(2, unsafe.Pointer(prog))
+// PackFilter makes one piece of a seccomp program: its flags, four bytes, and its
+// sock_filter instructions, eight bytes each.
+func PackFilter[F any](flags uint32, program []F) []byte {
+	packed := binary.NativeEndian.AppendUint32(make([]byte, 0, 4+8*len(program)), flags)
+	return append(packed, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), 8*len(program))...)
+}
+
+// Seccomp loads a program of PackFilter. One that is cut off is refused by the kernel.
+func Seccomp(packed []byte) Call {
+	body := packed[min(4, len(packed)):]
+	prog := &unix.SockFprog{Len: uint16(len(body) / 8), Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(body)))}
+	c := call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER).ptr(2, unsafe.Pointer(prog))
+	if len(packed) >= 4 {
+		c.arg[1] = uintptr(binary.NativeEndian.Uint32(packed))
+	}
+	return c
 }
 
 // Keyring gives the process a session keyring of its own.

@@ -103,6 +103,12 @@ var Held = sync.OnceValues(func() (HeldCaps, error) {
 	return held, nil
 })
 
+// Filtered reports whether a process, "self" or a pid, has a seccomp filter.
+func Filtered(pid string) bool {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	return err == nil && strings.Contains(string(text), "\nSeccomp:\t2")
+}
+
 // limits are the resource limits by name.
 var limits = map[string]int{
 	"RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_DATA": unix.RLIMIT_DATA,
