@@ -48,7 +48,7 @@ func (c *Client) keeper(ctx context.Context) (*peer, error) {
 		return nil, err
 	}
 	p = &peer{link: newLink(conn), socket: path, process: process, hello: make(chan *parcel, 1)}
-	c.work.Go(func() { process.Wait() })
+	go process.Wait() // reaps it; nobody waits for this, as the keeper outlives the engine
 	if standby, err := c.greet(ctx, p); err != nil || standby {
 		process.Kill()
 		return nil, cmp.Or(err, errors.New("a new keeper is somebody's standby"))
