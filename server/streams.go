@@ -37,17 +37,19 @@ func (c *containers) attach(w http.ResponseWriter, r *request) error {
 		h.refuse(err)
 		return nil
 	}
-	if h.accept(r, r.streamType(tty), nil) != nil {
-		h.close() // the client left
-		return nil
-	}
 	client := h.client()
 	client.Stdin, client.Stdout, client.Stderr = r.flag("stdin"), r.flag("stdout"), r.flag("stderr")
 	client.Framed = !tty
+	accepted := false
 	err = c.engine().Attach(r.Context(), r.name, container.AttachOptions{
 		Logs: r.flag("logs"), Stream: r.flag("stream"), DetachKeys: keys, Client: client,
+		Accept: func() error { accepted = true; return h.accept(r, r.streamType(tty), nil) },
 	})
-	if err != nil {
+	switch {
+	case err != nil && !accepted:
+		h.refuse(err)
+		return nil
+	case err != nil:
 		h.fail(err, !tty)
 		return nil
 	}

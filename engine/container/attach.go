@@ -17,6 +17,10 @@ type AttachOptions struct {
 	Stream     bool   // then what is printed, until it ends
 	DetachKeys string // as ctrl-p,ctrl-q; empty for the default
 	Client     task.Client
+	// Accept answers the client that it is attached. It is called once, before
+	// anything is sent, and when nothing can be missed any more: what the client has
+	// started after it, it sees from the first byte.
+	Accept func() error
 }
 
 // CheckAttach refuses an attachment that cannot be, before the connection is
@@ -55,18 +59,32 @@ func (cs *Containers) Attach(ctx context.Context, ref string, o AttachOptions) e
 	if s.Config.Tty { // without one the bytes are the program's own
 		client.DetachKeys, _ = parseKeys(o.DetachKeys)
 	}
-	if o.Logs {
-		if err := c.replay(ctx, s, client); err != nil {
+	greet := func() error {
+		if o.Accept != nil {
+			if err := o.Accept(); err != nil {
+				return err
+			}
+		}
+		if o.Logs {
+			if err := c.replay(ctx, s, client); err != nil {
+				return err
+			}
+		}
+		cs.publish(s, "attach")
+		return nil
+	}
+	if !o.Stream {
+		if err := greet(); err != nil {
 			return err
 		}
-	}
-	cs.publish(s, "attach")
-	if !o.Stream {
 		client.Conn.Close()
 		return nil
 	}
-	if c.door.wait(client) {
-		return nil
+	if waits, err := c.door.wait(client, greet); waits || err != nil {
+		return err
+	}
+	if err := greet(); err != nil {
+		return err
 	}
 	defer client.Conn.Close()
 	return cs.Keeper.Attach(ctx, s.process(), client)

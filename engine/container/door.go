@@ -14,15 +14,19 @@ type door struct {
 	launched bool // clients go straight to the keeper
 }
 
-// wait keeps a client for the start, unless the process is there already.
-func (d *door) wait(client task.Client) bool {
+// wait greets a client and keeps it for the start, unless the process is there already.
+// No start comes between the two.
+func (d *door) wait(client task.Client, greet func() error) (waits bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.launched {
-		return false
+		return false, nil
+	}
+	if err := greet(); err != nil {
+		return false, err
 	}
 	d.pending = append(d.pending, client)
-	return true
+	return true, nil
 }
 
 // take gives the clients that are there before a launch.

@@ -300,6 +300,13 @@ func TestAttachBeforeAndDuringStart(t *testing.T) {
 	if len(w.keeper.attached) != 1 {
 		t.Fatal(len(w.keeper.attached))
 	}
+	late, ours := client(t)
+	gone := errors.New("the client left")
+	if err := w.Attach(t.Context(), id, AttachOptions{Stream: true, Client: late, Accept: func() error { return gone }}); err != gone {
+		t.Fatal(err)
+	}
+	late.Conn.Close()
+	_ = ours
 	_, err := w.CheckAttach(id, "ctrl-1")
 	w.refuses(err, api.Invalid, "Invalid detach keys (ctrl-1) provided")
 }
