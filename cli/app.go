@@ -23,6 +23,11 @@ type Config struct {
 	Args         []string // os.Args; the base of the first is the name that texts carry
 	In, Out, Err *os.File
 
+	// Interrupt gives a context that a signal ends, with *Signalled as its cause. Who
+	// cleans up behind itself asks for one; all others a signal ends outright, as
+	// getting ready for it costs a thread. May be nil.
+	Interrupt func(context.Context) (_ context.Context, stop func())
+
 	// StartEngine starts an engine that listens on the default socket, and returns
 	// when it does; say prints a line for the user. Nil when it cannot be.
 	StartEngine func(ctx context.Context, say func(string)) error
@@ -36,6 +41,8 @@ type App struct {
 	rest    []string // the arguments after the command's name
 	full    bool     // every command is wanted, not only the one that is run
 
+	signals context.Context // that one of them ends; nil when nobody asked for it
+
 	conf   *configFile
 	engine *client.Client
 }
@@ -48,7 +55,7 @@ func Main(ctx context.Context, config Config) int {
 		a.engine.Close()
 	}
 	var signalled *Signalled
-	if errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &signalled) {
+	if errors.Is(err, context.Canceled) && a.signals != nil && errors.As(context.Cause(a.signals), &signalled) {
 		return 128 + signalled.Number
 	}
 	if err == nil || errors.Is(err, errCancelled) {
@@ -123,6 +130,15 @@ func (a *App) unreachable(ctx context.Context, e *client.ConnectError) error {
 		e.Text = fmt.Sprintf("Cannot connect to the lighter engine at %s. Is lighterd running?", e.Host)
 	}
 	return e
+}
+
+// interruptible gives a context that a signal ends. Stop gives signals their way again.
+func (a *App) interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	if a.Interrupt == nil {
+		return ctx, func() {}
+	}
+	a.signals, stop = a.Interrupt(ctx)
+	return a.signals, stop
 }
 
 // warn prints a line of ours on stderr.

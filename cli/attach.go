@@ -49,9 +49,12 @@ func attach(ctx context.Context, a *App, name, keys string, stdin, sigProxy bool
 	if err := a.checkTTY(stdin, tty); err != nil {
 		return err
 	}
-	if sigProxy && !tty {
-		ctx = context.WithoutCancel(ctx) // signals are the container's
-		defer forwardSignals(ctx, a, name)()
+	if tty {
+		var stop func()
+		ctx, stop = a.interruptible(ctx) // the terminal is put back
+		defer stop()
+	} else if sigProxy {
+		forwardSignals(ctx, a, name)
 	}
 	s, err := attachTo(ctx, a, name, tty, keys, stdin && info.Config.OpenStdin, true, true)
 	if err != nil {

@@ -77,6 +77,11 @@ func containerRequest(ctx context.Context, a *App, f *pflag.FlagSet, o *createFl
 // createContainer makes a container, pulling its image when that is wanted and needed, and
 // gives its id.
 func createContainer(ctx context.Context, a *App, o *createFlags, req api.CreateContainer) (id string, err error) {
+	if req.HostConfig.ContainerIDFile != "" {
+		var stop func()
+		ctx, stop = a.interruptible(ctx) // the file goes away again
+		defer stop()
+	}
 	cid, err := openCIDFile(req.HostConfig.ContainerIDFile)
 	if err != nil {
 		return "", err

@@ -89,6 +89,11 @@ func execIn(ctx context.Context, a *App, name string, command []string, o execFl
 
 // execAttached starts a command, ties ourselves to it and gives its exit code.
 func execAttached(ctx context.Context, a *App, id string, config api.CreateExec, start api.StartExec) error {
+	if config.Tty {
+		var stop func()
+		ctx, stop = a.interruptible(ctx) // the terminal is put back
+		defer stop()
+	}
 	execs := a.engine.Execs()
 	stream, err := execs.Attach(ctx, id, start)
 	if err != nil {

@@ -36,6 +36,11 @@ func newLogs(a *App) *cobra.Command {
 
 func printLogs(ctx context.Context, a *App, name string, o client.LogsOptions) error {
 	o.Stdout, o.Stderr = true, true
+	if o.Follow {
+		var stop func()
+		ctx, stop = a.interruptible(ctx)
+		defer stop()
+	}
 	for _, t := range []struct {
 		name  string
 		value *string

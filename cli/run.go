@@ -64,11 +64,6 @@ func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags
 	if err != nil {
 		return runError(a, err)
 	}
-	// From here on signals are the container's, and the wait for it is called off by nothing.
-	ctx = context.WithoutCancel(ctx)
-	if r.sigProxy && !r.detach {
-		defer forwardSignals(ctx, a, id)()
-	}
 	containers := a.engine.Containers()
 	if !config.AttachStdin && !config.AttachStdout && !config.AttachStderr {
 		fmt.Fprintln(a.Out, id)
@@ -76,6 +71,11 @@ func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags
 			return runError(a, err)
 		}
 		return nil
+	}
+	if config.Tty && !r.sigProxy {
+		var stop func()
+		ctx, stop = a.interruptible(ctx) // the terminal is put back
+		defer stop()
 	}
 	keys := r.detachKeys
 	if keys == "" {
@@ -93,6 +93,9 @@ func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags
 	waiting, err := containers.Wait(ctx, id, condition)
 	if err != nil {
 		return &exitError{code: 125, text: "error waiting for container: " + err.Error(), err: err}
+	}
+	if r.sigProxy {
+		forwardSignals(ctx, a, id)
 	}
 	if err := containers.Start(ctx, id, "", ""); err != nil {
 		s.end()

@@ -83,24 +83,31 @@ func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Pla
 	return os.Rename(f.Name(), path)
 }
 
-// checkOutput refuses what cannot be written as a file.
+// checkOutput refuses what cannot be replaced by a file.
 func checkOutput(path string) error {
 	dir := filepath.Dir(path)
 	if st, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("invalid output path: %w", err)
 	} else if !st.IsDir() {
-		return fmt.Errorf("invalid output path: %s is not a directory", dir)
+		return fmt.Errorf("invalid output path: stat %s: not a directory", dir)
 	}
-	st, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	st, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
-	case err != nil:
-		return err
-	case st.IsDir():
-		return errors.New("cannot write to a directory")
-	case !st.Mode().IsRegular():
-		return fmt.Errorf("cannot write to a non-regular file")
+	}
+	if err != nil {
+		return fmt.Errorf("failed to stat output path: %w", err)
+	}
+	for _, kind := range []struct {
+		mode os.FileMode
+		what string
+	}{
+		{os.ModeDir, "directory"}, {os.ModeSymlink, "symbolic link directly"}, {os.ModeNamedPipe, "named pipe (FIFO)"},
+		{os.ModeSocket, "socket"}, {os.ModeCharDevice, "character device file"}, {os.ModeDevice, "block device file"},
+	} {
+		if st.Mode()&kind.mode != 0 {
+			return errors.New("cannot write to a " + kind.what)
+		}
 	}
 	return nil
 }

@@ -84,9 +84,12 @@ func startAttached(ctx context.Context, a *App, name string, o startFlags) error
 		return err
 	}
 	tty := info.Config.Tty
-	if !tty {
-		ctx = context.WithoutCancel(ctx) // signals are the container's
-		defer forwardSignals(ctx, a, info.ID)()
+	if tty {
+		var stop func()
+		ctx, stop = a.interruptible(ctx) // the terminal is put back
+		defer stop()
+	} else {
+		forwardSignals(ctx, a, info.ID)
 	}
 	keys := o.detachKeys
 	if keys == "" {

@@ -90,14 +90,14 @@ func followSize(ctx context.Context, a *App, resize func(ctx context.Context, ro
 	}
 }
 
-// forwardSignals sends every signal that we get to a container, until the returned
-// function is called.
-func forwardSignals(ctx context.Context, a *App, id string) (stop func()) {
+// forwardSignals sends every signal that we get to a container, from soon after on
+// until the program ends. It is called right before the container starts: getting
+// ready for signals costs a thread, which is had while the engine works.
+func forwardSignals(ctx context.Context, a *App, id string) {
 	c := a.engine.Containers()
-	got := make(chan os.Signal, 128)
-	syssignal.CatchAll(got)
-	var done sync.WaitGroup
-	done.Go(func() {
+	go func() { // ends with the program
+		got := make(chan os.Signal, 128)
+		syssignal.CatchAll(got)
 		for s := range got {
 			if s == syssignal.SIGCHLD || s == syssignal.SIGPIPE {
 				continue
@@ -109,11 +109,7 @@ func forwardSignals(ctx context.Context, a *App, id string) (stop func()) {
 				}
 			}
 		}
-	})
-	return func() {
-		syssignal.StopCatch(got)
-		done.Wait()
-	}
+	}()
 }
 
 // defaultDetach is ctrl-p ctrl-q.
