@@ -191,30 +191,30 @@ func exposed(spec string) ([]string, error) {
 			ip = strings.TrimSuffix(inner, "]")
 		}
 		if a, err := netip.ParseAddr(ip); ip != "" && (err != nil || a.Zone() != "") {
-			return nil, fmt.Errorf("Invalid ip address: %s", ip)
+			return nil, api.Errorf(api.Invalid, "Invalid ip address: %s", ip)
 		}
 	}
 	if port == "" {
-		return nil, fmt.Errorf("No port specified: %s<empty>", spec)
+		return nil, api.Errorf(api.Invalid, "No port specified: %s<empty>", spec)
 	}
 	first, last, ok := portRange(port)
 	if !ok {
-		return nil, fmt.Errorf("Invalid containerPort: %s", port)
+		return nil, api.Errorf(api.Invalid, "Invalid containerPort: %s", port)
 	}
 	if len(parts) > 1 && parts[len(parts)-2] != "" {
 		host := parts[len(parts)-2]
 		hostFirst, hostLast, ok := portRange(host)
 		if !ok {
-			return nil, fmt.Errorf("Invalid hostPort: %s", host)
+			return nil, api.Errorf(api.Invalid, "Invalid hostPort: %s", host)
 		}
 		if first != last && last-first != hostLast-hostFirst {
-			return nil, fmt.Errorf("Invalid ranges specified for container and host Ports: %s and %s", port, host)
+			return nil, api.Errorf(api.Invalid, "Invalid ranges specified for container and host Ports: %s and %s", port, host)
 		}
 	}
 	switch strings.ToLower(proto) {
 	case "tcp", "udp", "sctp":
 	default:
-		return nil, fmt.Errorf("Invalid proto: %s", proto)
+		return nil, api.Errorf(api.Invalid, "Invalid proto: %s", proto)
 	}
 	var list []string
 	for n := first; n <= last; n++ {

@@ -10,9 +10,10 @@ import (
 // called, which drops what nothing needs any more. It says nothing of whether they are
 // there. It waits for nothing but a removal of these very layers that is under way.
 func (i *Images) Hold(chains ...oci.Digest) (release func()) {
-	for !i.tryHold(chains) {
-		i.change.Lock() // whose holder removes one of them
-		i.change.Unlock()
+	if !i.tryHold(chains) {
+		i.change.Lock() // whose holder was removing one of them; now nobody is
+		defer i.change.Unlock()
+		i.tryHold(chains)
 	}
 	return func() { i.release(chains) }
 }
