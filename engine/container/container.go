@@ -70,6 +70,7 @@ type container struct {
 
 	verb    sync.Mutex
 	removal sync.Mutex   // held by the one removal in progress; taken by TryLock alone
+	stops   atomic.Int32 // how many stops wait for the end
 	keep    atomic.Int32 // > 0: an exit is part of a restart, and AutoRemove waits
 
 	state sync.Mutex // guards what follows, and the replacing of snap

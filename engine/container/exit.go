@@ -53,6 +53,9 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 		if e.OOMKilled {
 			cs.publish(n, "oom")
 		}
+		for range c.stops.Swap(0) {
+			cs.publish(n, "stop") // before the death, as Docker 28 has it
+		}
 		cs.publish(n, "die", "exitCode", strconv.Itoa(e.Code), "execDuration", strconv.Itoa(int(e.At.Sub(began).Seconds())))
 	})
 	if err != nil && s.exits == exits {

@@ -50,7 +50,7 @@ func TestLife(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.root, "containers", id)); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal("folder left")
 	}
-	want := []string{"create", "start", "pause", "unpause", "rename", "kill", "die", "stop", "start", "restart", "kill", "die", "destroy"}
+	want := []string{"create", "start", "pause", "unpause", "rename", "kill", "stop", "die", "start", "restart", "kill", "die", "destroy"}
 	if got := w.events(begin); !slices.Equal(got, want) {
 		t.Fatalf("events\n%v\n%v", got, want)
 	}

@@ -54,6 +54,7 @@ func (c *container) stop(ctx context.Context, sig *string, timeout *int) error {
 		seconds = *timeout
 	}
 	patience := time.Duration(max(seconds, 0)) * time.Second
+	c.stops.Add(1) // the end is told together with the stop
 	sent := c.signal(ctx, s, number)
 	if sent != nil && c.now().phase.alive() {
 		patience = lastPatience
@@ -67,12 +68,15 @@ func (c *container) stop(ctx context.Context, sig *string, timeout *int) error {
 	if err != nil {
 		err = c.kill(ctx)
 	}
-	if err != nil && c.now() == s {
+	if err != nil && c.now().goesOn(s) {
+		c.stops.Add(-1)
 		return err
 	}
-	c.cs.publish(c.now(), "stop")
 	return nil
 }
+
+// goesOn reports whether n still shows the run that s shows.
+func (n *snapshot) goesOn(s *snapshot) bool { return n.phase.alive() && n.exits == s.exits }
 
 func stopSignal(c *api.ContainerConfig) int {
 	if n, err := signal.ParseSignal(c.StopSignal); err == nil {
@@ -90,7 +94,7 @@ func within(ctx context.Context, d time.Duration, f func(context.Context) error)
 
 // ended waits until the run that s shows is over.
 func (c *container) ended(ctx context.Context, s *snapshot) error {
-	for n := c.now(); n.phase.alive() && n.exits == s.exits; n = c.now() {
+	for n := c.now(); n.goesOn(s); n = c.now() {
 		select {
 		case <-n.superseded:
 		case <-ctx.Done():
