@@ -109,22 +109,6 @@ func TestDevicesInTheKernel(t *testing.T) {
 	}
 }
 
-// TestDeviceFilesInTheKernel takes the version 1 files.
-func TestDeviceFilesInTheKernel(t *testing.T) {
-	t.Setenv("T", t.TempDir())
-	g := group(t, nil)
-	if _, ok := g.dir("devices"); !ok {
-		t.Skip("no version 1 devices here")
-	}
-	rules, _ := devRules(dockerDevices())
-	if err := g.setDevicesV1(rules); err != nil {
-		t.Fatal(err)
-	}
-	if err := run(t, g, probe).Wait(); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestDeviceProgramInTheKernel attaches the program where version 1 has the devices.
 func TestDeviceProgramInTheKernel(t *testing.T) {
 	t.Setenv("T", t.TempDir())
@@ -132,15 +116,17 @@ func TestDeviceProgramInTheKernel(t *testing.T) {
 	if g.unified == "" {
 		t.Skip("no version 2 hierarchy here")
 	}
+	docker, _ := devRules(dockerDevices())
 	for range 3 { // again is no error, and adds nothing
-		if err := g.setDevices(dockerDevices()); err != nil {
+		if err := g.setDevicesV2(docker); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := run(t, g, probe).Wait(); err != nil {
 		t.Error(err)
 	}
-	if err := g.setDevices([]specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}); err != nil {
+	all, _ := devRules([]specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}})
+	if err := g.setDevicesV2(all); err != nil {
 		t.Fatal(err)
 	}
 	if err := run(t, g, strings.ReplaceAll(probe, "node", "other")).Wait(); err == nil || !strings.Contains(err.Error(), "12") {
