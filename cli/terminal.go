@@ -119,8 +119,10 @@ var defaultDetach = []byte{16, 17}
 func detachKeys(s string) ([]byte, error) {
 	var keys []byte
 	for key := range strings.SplitSeq(s, ",") {
-		name, ctrl := strings.CutPrefix(strings.ToLower(key), "ctrl-")
+		name, ctrl := strings.CutPrefix(key, "ctrl-")
 		switch {
+		case key == "DEL":
+			keys = append(keys, 127)
 		case !ctrl && len(key) == 1:
 			keys = append(keys, key[0])
 		case !ctrl || len(name) != 1:
