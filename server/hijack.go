@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -51,17 +52,17 @@ func (s *Server) hijack(w http.ResponseWriter) (*hijacked, error) {
 
 // accept answers: 101 when the client asked for an upgrade, else 200.
 func (h *hijacked) accept(r *request, mediaType string, extra http.Header) error {
-	answer := "HTTP/1.1 200 OK\r\nContent-Type: " + rawStream + "\r\n"
+	var answer bytes.Buffer
 	if _, upgrade := r.Header["Upgrade"]; upgrade {
-		answer = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + mediaType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+		fmt.Fprintf(&answer, "HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n", mediaType)
+	} else {
+		fmt.Fprintf(&answer, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n", rawStream)
 	}
-	if _, err := io.WriteString(h.conn, answer); err != nil {
+	if err := extra.Write(&answer); err != nil {
 		return err
 	}
-	if err := extra.Write(h.conn); err != nil {
-		return err
-	}
-	_, err := io.WriteString(h.conn, "\r\n")
+	answer.WriteString("\r\n")
+	_, err := h.conn.Write(answer.Bytes())
 	return err
 }
 

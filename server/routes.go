@@ -146,7 +146,7 @@ var swarmRoutes = []route{
 	{"GET", "/swarm", noSwarm},
 	{"POST", "/swarm/init", noSwarmSupport},
 	{"POST", "/swarm/join", noSwarmSupport},
-	{"POST", "/swarm/leave", noSwarm},
+	{"POST", "/swarm/leave", inNoSwarm},
 	{"POST", "/swarm/update", noSwarm},
 	{"GET", "/swarm/unlockkey", noSwarm},
 	{"POST", "/swarm/unlock", noSwarm},
@@ -212,6 +212,10 @@ func options(w http.ResponseWriter, _ *request) error {
 // noSwarm answers as an engine that is in no swarm. There is none in lighter.
 func noSwarm(http.ResponseWriter, *request) error {
 	return api.Errorf(api.Unavailable, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
+}
+
+func inNoSwarm(http.ResponseWriter, *request) error {
+	return api.Errorf(api.Unavailable, "This node is not part of a swarm")
 }
 
 func noSwarmSupport(http.ResponseWriter, *request) error {

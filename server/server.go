@@ -160,7 +160,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	r := &request{Request: hr, name: name, version: version}
 	if err := s.answer(route, w, r); err != nil {
-		if status := api.KindOf(err).Status(); status >= 500 && status != http.StatusNotImplemented {
+		if status := api.KindOf(err).Status(); status == http.StatusInternalServerError {
 			s.log.Error("request ended in an error", "method", hr.Method, "path", hr.URL.Path, "error", err)
 		}
 		writeError(w, version, err)

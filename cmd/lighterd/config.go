@@ -129,7 +129,7 @@ func defaults() *config {
 	return &config{
 		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
-		ShmSize: 64 << 20, Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
+		ShmSize: 64 << 20, CgroupParent: "/lighter", Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
 	}
 }
 
@@ -159,7 +159,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.Var(ulimitFlag(c.Ulimits), "default-ulimit", "A default NAME=SOFT[:HARD] limit of containers' processes")
 	f.StringVar(&c.IpcMode, "default-ipc-mode", "", "The default IPC mode: shareable or private (default private)")
 	f.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "The default cgroup namespace: host or private (default private with cgroup v2, else host)")
-	f.StringVar(&c.CgroupParent, "cgroup-parent", "", "The cgroup below which containers are (default /lighter)")
+	f.StringVar(&c.CgroupParent, "cgroup-parent", c.CgroupParent, "The cgroup below which containers are")
 	f.BoolVar(&c.NoNewPrivs, "no-new-privileges", false, "Let no process of a container gain privileges, by default")
 	f.StringVar(&c.Seccomp, "seccomp-profile", c.Seccomp, "The default seccomp profile: builtin, unconfined or a file")
 	f.StringVar(&c.Runtime, "default-runtime", c.Runtime, "The runtime of containers: there is one, which answers to runc, too")

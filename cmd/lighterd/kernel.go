@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -15,6 +18,9 @@ import (
 	"lighter/engine/container"
 	"lighter/linux/cgroup"
 	"lighter/linux/fs"
+	"lighter/oci"
+	tiny "lighter/runtime/init"
+	"lighter/store"
 )
 
 // rootfs does beneath a container's root what container.Rootfs asks for.
@@ -128,3 +134,40 @@ func capabilities() ([]string, error) {
 	}
 	return list, nil
 }
+
+// host is what containers need to know of the machine.
+func (p *parts) host() (container.Host, error) {
+	h := container.Host{
+		CPUs: runtime.NumCPU(), CgroupV2: p.cgroups.Mode == cgroup.V2, CgroupParent: p.config.CgroupParent,
+		Kernel: features(p.cgroups), Init: p.root.Path("init"),
+	}
+	is := oci.Host()
+	h.Architecture, h.Variant = is.Architecture, is.Variant
+	var err error
+	if h.Name, err = os.Hostname(); err == nil {
+		h.Capabilities, err = capabilities()
+	}
+	if err == nil {
+		err = layInit(h.Init)
+	}
+	return h, err
+}
+
+// layInit puts the program of --init where containers find it: in the data root, as
+// the exec root may be on a file system from which nothing is executed.
+func layInit(path string) error {
+	f, err := tiny.File()
+	if err != nil {
+		return fmt.Errorf("lay the init program: %w", err)
+	}
+	program, err := io.ReadAll(io.NewSectionReader(f, 0, maxInit))
+	if err != nil {
+		return fmt.Errorf("lay the init program: %w", err)
+	}
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, program) {
+		return nil
+	}
+	return store.WriteFile(path, program, 0o555, false)
+}
+
+const maxInit = 1 << 20 // bytes; it is about 2000

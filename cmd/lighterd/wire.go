@@ -152,17 +152,14 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		Lighter: c.Keeper, ExecRoot: c.ExecRoot,
 		OnExit:   func(e task.Exit) { p.known().Exited(live, e) },
 		OnDetach: func(n task.Name) { p.known().Detached(n) },
-		Warn: func(err error) { slog.Warn("keeper: " + err.Error()) },
+		Warn:     func(err error) { slog.Warn("keeper: " + err.Error()) },
 	})
 	if err != nil {
 		return err
 	}
-	caps, err := capabilities()
+	host, err := p.host()
 	if err != nil {
 		return err
-	}
-	host := container.Host{
-		CgroupV2: p.cgroups.Mode == cgroup.V2, CgroupParent: c.CgroupParent, Kernel: features(p.cgroups), Capabilities: caps,
 	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
