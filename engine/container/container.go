@@ -69,6 +69,7 @@ type container struct {
 	snap atomic.Pointer[snapshot]
 
 	verb    sync.Mutex
+	used    bool         // a start may have left something that is not torn down yet; the verb lock guards it
 	removal sync.Mutex   // held by the one removal in progress; taken by TryLock alone
 	stops   atomic.Int32 // how many stops wait for the end
 	keep    atomic.Int32 // > 0: an exit is part of a restart, and AutoRemove waits

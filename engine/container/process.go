@@ -46,9 +46,11 @@ func startErrorf(code int, format string, args ...any) error {
 	return runtimeError(runPrefix, taskError(code, format, args...))
 }
 
-// What Docker's layers say before what the runtime says.
+// What Docker's layers say before what the runtime says: of a spec that it refuses,
+// of a program that does not start.
 const (
-	runPrefix  = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: "
+	specPrefix = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
+	runPrefix  = specPrefix + "unable to start container process: error during container init: "
 	execPrefix = "OCI runtime exec failed: exec failed: unable to start container process: "
 )
 

@@ -74,7 +74,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	c := newContainer(cs, rec, h, was)
 	s := *c.now()
 	r, runs := alive[task.Name{Container: id}]
-	c.door.launched = runs
+	c.door.launched, c.used = runs, true
 	switch {
 	case runs && was.alive():
 		s.Pid = r.Pid

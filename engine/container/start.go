@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -80,9 +81,12 @@ func (c *container) start(ctx context.Context) error {
 
 func (s *start) run(ctx context.Context) error {
 	// What the last run left, should its clean-up not have come yet.
-	if err := s.cs.teardown(ctx, s.c.id); err != nil {
-		return err
+	if s.c.used {
+		if err := s.cs.teardown(ctx, s.c.id); err != nil {
+			return err
+		}
 	}
+	s.c.used = true
 	for _, step := range steps {
 		if err := step.do(s, ctx); err != nil {
 			return err
@@ -300,6 +304,9 @@ func runtimeError(prefix string, err error) error {
 	var se *task.StartError
 	if !errors.As(err, &se) {
 		return err
+	}
+	if prefix == runPrefix && strings.HasPrefix(se.Msg, "sysctl ") {
+		prefix = specPrefix
 	}
 	return errors.New(prefix + se.Msg)
 }

@@ -276,6 +276,8 @@ func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api
 		return not(fmt.Sprintf("networks other than bridge, host, none and container:<name|id> are: network %q is", h.NetworkMode))
 	case len(h.Links) > 0:
 		return not("links are")
+	case strings.HasPrefix(h.IpcMode, "container:"):
+		return not("sharing another container's IPC namespace is")
 	case len(h.VolumesFrom) > 0:
 		return not("volumes from other containers are")
 	case h.VolumeDriver != "":
