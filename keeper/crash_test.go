@@ -340,4 +340,3 @@ func TestCrashOfBoth(t *testing.T) {
 		c.check(seed)
 	})
 }
-

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,12 +16,12 @@ import (
 // log: memory that the engine (or the standby) holds a descriptor of, so that it
 // outlives the keeper. A byte is always in exactly one place that somebody can find:
 //
-//	pipe --splice--> transit --read--> buffer --write--> log
-//	(1)              (2)               (3)               (4)
+//	pipe --splice--> transit --read--> ring --write--> log
+//	(1)              (2)               (3)             (4)
 //
 //	1→2  mover names the stream first; the kernel moves the pages in one piece.
 //	2→3  moving says how much was in transit. Only the keeper fills the transit pipe,
-//	     so what it still holds tells how much has arrived in the buffer.
+//	     so what it still holds tells how much has arrived in the ring.
 //	3→4  the state names the batch: so many bytes, this time, from this offset of the
 //	     log. A batch that was begun is written again at the same place; records are
 //	     made of bytes and time alone, so it is the same records.
@@ -32,14 +33,18 @@ type journal struct {
 	file *os.File
 	mem  []byte
 	head *journalHead
+	mu   sync.Mutex // held while the state changes
 }
 
 const (
 	journalMagic   = 0x6c69676a // "ligj"
 	journalVersion = 1
-	journalPage    = 4096
-	streamSize     = 96 << 10 // of each stream's buffer: an unfinished line and a pipe's worth
-	moveMax        = 64 << 10
+	headSize       = 64 << 10 // of which little is used; rings begin on the largest of pages
+	// ringSize is that of each stream's ring. It holds the batch that is being written
+	// (a pipe's worth and the line it began with), the beginning of a line after that,
+	// and another pipe's worth.
+	ringSize = 192 << 10
+	moveMax  = 64 << 10 // a pipe's worth
 )
 
 type journalHead struct {
@@ -52,8 +57,8 @@ type journalHead struct {
 type journalState struct {
 	log    logfile.Position
 	last   int64     // time of the newest record, in Unix nanoseconds
-	start  [2]uint32 // the bytes of a stream's buffer that are not in the log yet:
-	end    [2]uint32 // buffer[start:end]
+	start  [2]uint64 // the bytes of a stream that are not in the log yet are those from
+	end    [2]uint64 // start to end, counted from any point; in the ring modulo its size
 	stream uint32    // 1 + the stream whose batch is being written, 0 for none
 	used   uint32    // bytes of that batch
 	time   int64     // of its first record
@@ -61,11 +66,9 @@ type journalState struct {
 	moving uint32    // how many they are; 0 while that is not known
 }
 
-func journalSize(streams int) int { return journalPage + streams*streamSize }
-
 // newJournal makes the journal of a process with one stream or two.
 func newJournal(streams int, pos logfile.Position) (*journal, error) {
-	f, err := proc.Shared("lighter journal", journalSize(streams))
+	f, err := proc.Shared("lighter journal", headSize+streams*ringSize)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func openJournal(f *os.File, streams int) (*journal, error) {
 }
 
 func mapJournal(f *os.File, streams int) (*journal, error) {
-	mem, err := proc.Map(f, journalSize(streams))
+	mem, err := proc.MapRings(f, headSize, ringSize, streams)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -101,16 +104,19 @@ func mapJournal(f *os.File, streams int) (*journal, error) {
 }
 
 func (j *journal) sane(streams int) bool {
-	if j.head.current.Load() > 1 || j.state().mover > uint32(streams) {
+	if j.head.current.Load() > 1 {
 		return false
 	}
 	st := j.state()
 	for s := range streams {
-		if st.start[s] > st.end[s] || st.end[s] > streamSize {
+		if st.start[s] > st.end[s] || st.end[s]-st.start[s] > ringSize {
 			return false
 		}
 	}
-	return st.stream == 0 || st.stream <= uint32(streams) && st.start[st.stream-1]+st.used <= st.end[st.stream-1]
+	if st.mover > uint32(streams) || st.stream > uint32(streams) {
+		return false
+	}
+	return st.stream == 0 || uint64(st.used) <= st.end[st.stream-1]-st.start[st.stream-1]
 }
 
 func (j *journal) close() {
@@ -119,11 +125,17 @@ func (j *journal) close() {
 	j.file.Close()
 }
 
-// state is the state in force. It must not be changed in place.
-func (j *journal) state() *journalState { return &j.head.states[j.head.current.Load()] }
+// state is the state in force.
+func (j *journal) state() journalState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.head.states[j.head.current.Load()]
+}
 
 // change puts a changed state in force.
 func (j *journal) change(f func(*journalState)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	now := j.head.current.Load()
 	next := &j.head.states[1-now]
 	*next = j.head.states[now]
@@ -131,48 +143,41 @@ func (j *journal) change(f func(*journalState)) {
 	j.head.current.Store(1 - now)
 }
 
-func (j *journal) buffer(stream int) []byte {
-	at := journalPage + stream*streamSize
-	return j.mem[at : at+streamSize]
+// bytes are those of a stream from one count to another.
+func (j *journal) bytes(stream int, from, to uint64) []byte {
+	at := headSize + 2*stream*ringSize + int(from%ringSize)
+	return j.mem[at : at+int(to-from)]
 }
 
-// unlogged is what a stream's buffer holds that is not in the log yet.
-func (j *journal) unlogged(stream int) []byte {
+// fresh are the bytes of a stream that are in no batch yet.
+func (j *journal) fresh(stream int) []byte {
 	st := j.state()
-	return j.buffer(stream)[st.start[stream]:st.end[stream]]
-}
-
-// space is the free end of a stream's buffer, at least moveMax bytes of it. What is
-// still unlogged is an unfinished line, shorter than logfile.MaxLine, and is copied to
-// the front as soon as that does not touch it where it is.
-func (j *journal) space(stream int) []byte {
-	st := j.state()
-	start, end := st.start[stream], st.end[stream]
-	if have := end - start; start > 0 && have <= start {
-		b := j.buffer(stream)
-		copy(b[:have], b[start:end])
-		j.change(func(st *journalState) { st.start[stream], st.end[stream] = 0, have })
-		end = have
+	from := st.start[stream]
+	if st.stream == uint32(stream)+1 {
+		from += uint64(st.used)
 	}
-	return j.buffer(stream)[end:]
+	return j.bytes(stream, from, st.end[stream])
 }
 
-// shrink gives back the pages that a burst of output touched.
+// shrink gives back the memory that a burst of output touched.
 func (j *journal) shrink(stream int) {
-	st := j.state()
-	if st.start[stream] != st.end[stream] {
-		return
+	if st := j.state(); st.start[stream] == st.end[stream] && st.mover == 0 {
+		at := headSize + 2*stream*ringSize
+		proc.Forget(j.mem[at+os.Getpagesize() : at+ringSize])
 	}
-	j.change(func(st *journalState) { st.start[stream], st.end[stream] = 0, 0 })
-	proc.Forget(j.buffer(stream)[journalPage:])
 }
 
-// move brings what a descriptor has through the transit pipe into the buffer, and
+// move brings what a descriptor has through the transit pipe into the ring, and
 // returns it. Errors are those of proc.Splice.
 func (j *journal) move(stream int, fd uintptr, transit *os.File) ([]byte, error) {
-	room := j.space(stream)
-	room = room[:min(len(room), moveMax)]
-	j.change(func(st *journalState) { st.mover, st.moving = uint32(stream)+1, 0 })
+	var end uint64
+	j.change(func(st *journalState) {
+		if st.start[stream] == st.end[stream] {
+			st.start[stream], st.end[stream] = 0, 0 // little output stays on few pages
+		}
+		st.mover, st.moving, end = uint32(stream)+1, 0, st.end[stream]
+	})
+	room := j.bytes(stream, end, end+moveMax)
 	n, err := proc.Splice(fd, transit.Fd(), len(room))
 	if err == nil {
 		j.change(func(st *journalState) { st.moving = uint32(n) })
@@ -191,7 +196,7 @@ func (j *journal) move(stream int, fd uintptr, transit *os.File) ([]byte, error)
 
 func (j *journal) moved(stream, n int) {
 	j.change(func(st *journalState) {
-		st.end[stream] += uint32(n)
+		st.end[stream] += uint64(n)
 		st.mover = 0
 	})
 }
@@ -221,26 +226,28 @@ func (j *journal) finish(transit *os.File) error {
 	if n == 0 {
 		n = left
 	}
-	room := j.buffer(stream)[st.end[stream]:]
-	if left > n || n > len(room) {
+	if left > n || n > moveMax {
 		return fmt.Errorf("%d bytes in transit of %d", left, n)
 	}
-	if err := readFull(transit, room[n-left:n]); err != nil {
+	end := st.end[stream]
+	if err := readFull(transit, j.bytes(stream, end+uint64(n-left), end+uint64(n))); err != nil {
 		return fmt.Errorf("bring the bytes in transit: %w", err)
 	}
 	j.moved(stream, n)
 	return nil
 }
 
-// begin names the batch that is about to be written.
-func (j *journal) begin(stream, used int, time int64) {
-	j.change(func(st *journalState) { st.stream, st.used, st.time = uint32(stream)+1, uint32(used), time })
+// begin names the batch that is about to be written, and where.
+func (j *journal) begin(stream, used int, time int64, pos logfile.Position) {
+	j.change(func(st *journalState) {
+		st.log, st.stream, st.used, st.time = pos, uint32(stream)+1, uint32(used), time
+	})
 }
 
 // done counts the batch as written: the log is right up to pos.
 func (j *journal) done(pos logfile.Position, last int64) {
 	j.change(func(st *journalState) {
-		st.start[st.stream-1] += st.used
+		st.start[st.stream-1] += uint64(st.used)
 		st.stream, st.log, st.last = 0, pos, last
 	})
 }

@@ -21,7 +21,7 @@ import (
 
 // rig is a client with its own exec root.
 type rig struct {
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	root  string
 	c     *Client
@@ -29,16 +29,16 @@ type rig struct {
 	left  chan task.Name
 }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	needRoot(t)
 	r := &rig{t: t, root: t.TempDir(), exits: make(chan task.Exit, 100), left: make(chan task.Name, 10)}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	r.ctx = ctx
 	t.Cleanup(func() {
 		cancel()
@@ -79,7 +79,7 @@ func (r *rig) gone() {
 }
 
 // until waits for something that happens outside this process.
-func until(t *testing.T, what string, done func() bool) {
+func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -136,7 +136,7 @@ func (r *rig) exit(name string) task.Exit {
 }
 
 // text is what a log holds, a stream at a time.
-func text(t *testing.T, path, stream string) string {
+func text(t testing.TB, path, stream string) string {
 	t.Helper()
 	var b strings.Builder
 	err := logfile.Read(context.Background(), path, logfile.ReadOptions{Tail: logfile.All}, func(r *logfile.Record) error {
@@ -152,7 +152,7 @@ func text(t *testing.T, path, stream string) string {
 }
 
 // pair is a connection: one end for the keeper, one for the test.
-func pair(t *testing.T) (*os.File, *net.UnixConn) {
+func pair(t testing.TB) (*os.File, *net.UnixConn) {
 	t.Helper()
 	theirs, ours, err := proc.Pair()
 	if err != nil {

@@ -29,14 +29,19 @@ type output struct {
 	clients []*client
 	ended   bool // clients that come now find nothing more
 
-	// With a log only.
+	// With a log only. What is moved into the journal is moved under mu; what goes from
+	// there into the log does so under logMu.
 	journal *journal
 	transit *os.File
-	log     *logfile.Writer
-	format  *logfile.Format
-	lost    int // bytes that the log did not take, since it last took some
 	slim    *time.Timer
 	moved   bool // since slim was last looked at
+
+	logMu   sync.Mutex
+	log     *logfile.Writer
+	format  *logfile.Format
+	last    int64         // time of the last record of the batch that was begun last
+	writing chan struct{} // closed when the batch that was begun last is written
+	lost    int           // bytes that the log did not take, since it last took some
 }
 
 // source is one stream of an output.
@@ -106,23 +111,29 @@ func (o *output) resumeLog(l task.Log, streams int, transit, mem *os.File) error
 	if err := j.finish(transit); err != nil {
 		return err
 	}
-	if st := j.state(); st.stream != 0 {
+	st := j.state()
+	o.last = st.last
+	if st.stream != 0 {
 		stream := int(st.stream - 1)
-		data := j.unlogged(stream)[:st.used]
+		data := j.bytes(stream, st.start[stream], st.start[stream]+uint64(st.used))
 		records, _, n := o.format.Append(nil, data, streamNames[stream], st.time, true, 1<<30)
-		o.put(records, st.time+int64(n))
+		o.last = st.time + int64(n) - 1
+		o.put(records, o.last)
 	}
 	if err := o.log.Trim(); err != nil {
 		return err
 	}
 	for s := range streams {
-		o.write(s, false)
+		o.write(s, false, false)
 	}
 	return nil
 }
 
-// close gives back what a log needs. Sources are closed by who made them.
+// close gives back what a log needs, once. Sources are closed by who made them.
 func (o *output) close() error {
+	o.logMu.Lock()
+	defer o.logMu.Unlock()
+	o.await()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.slim != nil {
@@ -134,9 +145,11 @@ func (o *output) close() error {
 	}
 	if o.transit != nil {
 		o.transit.Close()
+		o.transit = nil
 	}
-	if o.log != nil {
-		return o.log.Close()
+	if w := o.log; w != nil {
+		o.log = nil
+		return w.Close()
 	}
 	return nil
 }
@@ -164,19 +177,17 @@ func (s *source) pump() {
 			break
 		}
 	}
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
 	if s.out.journal != nil {
-		s.out.write(s.index, true)
+		s.out.write(s.index, true, false)
 	}
 }
 
 // step takes what there is, once.
 func (s *source) step(fd uintptr) error {
 	o := s.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.journal == nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
 		buf := bufs.Get().(*[]byte)
 		defer bufs.Put(buf)
 		n, err := proc.Read(fd, *buf)
@@ -185,63 +196,111 @@ func (s *source) step(fd uintptr) error {
 		}
 		return err
 	}
-	data, err := o.journal.move(s.index, fd, o.transit)
+	n, err := o.move(s.index, fd)
 	if err != nil {
 		return err
 	}
-	o.feed(s.index, data)
-	o.write(s.index, false)
-	o.keepSlim()
+	o.write(s.index, false, n >= busy)
 	return nil
+}
+
+// move brings what there is into the journal, and to the clients.
+func (o *output) move(stream int, fd uintptr) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	data, err := o.journal.move(stream, fd, o.transit)
+	if err != nil {
+		return 0, err
+	}
+	o.feed(stream, data)
+	o.keepSlim()
+	return len(data), nil
 }
 
 // bufs are buffers of a pipe's worth.
 var bufs = sync.Pool{New: func() any { b := make([]byte, moveMax); return &b }}
 
-// batch is how many bytes of records are written at once.
-const batch = 256 << 10
+const (
+	batch = 256 << 10 // bytes of records that are written at once
+	busy  = 32 << 10  // so many bytes at once, and more are coming
+)
 
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, batch+8*logfile.MaxLine); return &b }}
 
-// write brings the whole lines of a stream's buffer into the log; with end, the
-// unfinished last one, too. A log that cannot be written (a full disk) loses lines:
-// a container that waited for the disk would be the worse fault.
-func (o *output) write(stream int, end bool) {
-	buf := batches.Get().(*[]byte)
-	defer batches.Put(buf)
+// write brings the whole lines of a stream that are in the journal into the log; with
+// end, the unfinished last one, too. When the process is busy, it does not wait until
+// the last batch is written: the next one is moved and made meanwhile.
+func (o *output) write(stream int, end, busy bool) {
+	o.logMu.Lock()
+	defer o.logMu.Unlock()
 	for {
-		data := o.journal.unlogged(stream)
+		data := o.journal.fresh(stream)
 		if len(data) == 0 {
-			return
+			break
 		}
-		room := o.log.Room()
-		if room == 0 {
-			if err := o.log.Rotate(); err != nil {
-				complain("rotate", err)
-			}
-			pos := o.log.Position()
-			o.journal.change(func(st *journalState) { st.log = pos })
-		}
-		limit := batch
-		if room = o.log.Room(); room > 0 {
-			limit = int(min(room, batch))
-		}
-		t := stamp(o.journal.state().last)
-		records, used, n := o.format.Append((*buf)[:0], data, streamNames[stream], t, end, limit)
+		buf := batches.Get().(*[]byte)
+		t := stamp(o.last)
+		records, used, n := o.format.Append((*buf)[:0], data, streamNames[stream], t, end, o.limit())
 		if used == 0 {
-			return
+			batches.Put(buf)
+			break
 		}
-		*buf = records[:0]
+		o.await()
 		o.log.Settle()
-		pos := o.log.Position()
-		o.journal.change(func(st *journalState) { st.log = pos })
-		o.journal.begin(stream, used, t)
-		o.put(records, t+int64(n))
+		o.last = t + int64(n) - 1
+		o.journal.begin(stream, used, t, o.log.Position())
+		*buf = records
+		o.writing = make(chan struct{})
+		if busy {
+			go o.flush(buf, o.last, o.writing)
+		} else {
+			o.flush(buf, o.last, o.writing)
+		}
+	}
+	if !busy {
+		o.await()
 	}
 }
 
-// put writes the batch that the journal names.
-func (o *output) put(records []byte, next int64) {
+// await waits until the batch that was begun last is written.
+func (o *output) await() {
+	if o.writing != nil {
+		<-o.writing
+		o.writing = nil
+	}
+}
+
+// flush writes the batch that the journal names.
+func (o *output) flush(buf *[]byte, last int64, written chan<- struct{}) {
+	o.put(*buf, last)
+	batches.Put(buf)
+	close(written)
+}
+
+// limit is how many bytes of records the next batch may have. A file that is full is
+// rotated first.
+func (o *output) limit() int {
+	// What is being written is not longer than a batch and what one line adds to it.
+	if room := o.log.Room(); room < 0 || room > 3*batch {
+		return batch
+	}
+	o.await()
+	if o.log.Room() == 0 {
+		if err := o.log.Rotate(); err != nil {
+			complain("rotate", err)
+		}
+		pos := o.log.Position()
+		o.journal.change(func(st *journalState) { st.log = pos })
+	}
+	if room := o.log.Room(); room > 0 {
+		return int(min(room, batch))
+	}
+	return batch
+}
+
+// put writes the batch that the journal names. A log that cannot be written (a full
+// disk) loses lines: a container that waits for the disk would be the worse fault.
+func (o *output) put(records []byte, last int64) {
 	if err := o.log.Write(records); err != nil {
 		if o.lost == 0 {
 			complain("lines are lost", err)
@@ -251,7 +310,7 @@ func (o *output) put(records []byte, next int64) {
 		complain("lines are written again", fmt.Errorf("%d bytes were lost", o.lost))
 		o.lost = 0
 	}
-	o.journal.done(o.log.Position(), next-1)
+	o.journal.done(o.log.Position(), last)
 }
 
 // stamp is the time of a batch's first record: now, and later than the record

@@ -24,10 +24,10 @@ type process struct {
 	stdin     stdin
 	out       output
 	theirs    []*os.File // the process' ends, until it has them
-	told      bool       // its exit was told, or is in its file for who comes; under srv.mu
 	noted     chan struct{}
 	notedOnce sync.Once
-	reaped    chan ending // how it ended, from an engine that is its parent
+	closed    chan struct{} // its log is
+	reaped    chan ending   // how it ended, from an engine that is its parent
 	pumps     sync.WaitGroup
 	inputs    sync.WaitGroup // of the clients, until they are gone
 }
@@ -36,7 +36,7 @@ type process struct {
 type ending struct{ code, signal int }
 
 func (s *server) newProcess(r record) *process {
-	return &process{record: r, srv: s, noted: make(chan struct{}), reaped: make(chan ending, 1)}
+	return &process{record: r, srv: s, noted: make(chan struct{}), closed: make(chan struct{}), reaped: make(chan ending, 1)}
 }
 
 // streams is how many sources the output has.
@@ -104,6 +104,10 @@ func (p *process) release() {
 	if p.pidfd != nil {
 		p.pidfd.Close()
 	}
+	p.closeLog()
+}
+
+func (p *process) closeLog() {
 	if err := p.out.close(); err != nil {
 		complain("log of "+p.Name.String(), err)
 	}
@@ -186,9 +190,11 @@ func (p *process) run(ctx context.Context) {
 	for _, c := range p.out.end() {
 		p.inputs.Go(c.finish)
 	}
+	p.closeLog()
+	close(p.closed)
 	p.inputs.Wait()
-	p.srv.remove(p)
 	p.release()
+	p.srv.forget(p)
 }
 
 // await waits for the end and tells how it was.

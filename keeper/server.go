@@ -29,6 +29,7 @@ type server struct {
 
 	mu      sync.Mutex
 	procs   map[task.Name]*process // nil for one that is being started
+	ending  map[int64]*process     // by run: the exit is told, clients still read
 	engine  *link                  // nil when none is connected
 	retired bool
 	leaving bool
@@ -41,7 +42,7 @@ type server struct {
 func newServer(ctx context.Context, d dirs, l *net.UnixListener, how launcher) *server {
 	return &server{
 		ctx: ctx, dirs: d, launcher: how, listener: l, socket: filepath.Join(d.keepers(), filepath.Base(l.Addr().String())), build: buildOf("/proc/self/exe"),
-		procs: map[task.Name]*process{},
+		procs: map[task.Name]*process{}, ending: map[int64]*process{},
 	}
 }
 
@@ -112,7 +113,7 @@ func (s *server) greet(l *link, p *parcel) {
 	defer s.mu.Unlock()
 	var all []*process
 	for _, p := range s.procs {
-		if p != nil && !p.told {
+		if p != nil {
 			all = append(all, p)
 		}
 	}
@@ -173,7 +174,7 @@ func (s *server) lonely() {
 func (s *server) leaveIfDone() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.leaving || len(s.procs) > 0 || s.waiting != nil || s.engine != nil && !s.retired {
+	if s.leaving || len(s.procs)+len(s.ending) > 0 || s.waiting != nil || s.engine != nil && !s.retired {
 		return
 	}
 	s.leaving = true
@@ -227,13 +228,12 @@ func (s *server) hear(p *parcel) {
 			return
 		}
 		s.mu.Lock()
-		have := s.procs[*p.Name]
+		have, ended := s.procs[*p.Name], s.ending[p.Run]
 		s.mu.Unlock()
-		if have == nil || have.Run != p.Run {
-			return
+		if p.Op == opNoted && ended != nil {
+			ended.notedOnce.Do(func() { close(ended.noted) })
 		}
-		if p.Op == opNoted {
-			have.notedOnce.Do(func() { close(have.noted) })
+		if p.Op == opNoted || have == nil || have.Run != p.Run {
 			return
 		}
 		select {
@@ -261,15 +261,35 @@ func (s *server) reserve(n task.Name) error {
 	return nil
 }
 
-func (s *server) remove(p *process) {
+// unreserve gives the name of a process that did not start back.
+func (s *server) unreserve(n task.Name) {
 	s.mu.Lock()
-	delete(s.procs, p.Name)
-	second := s.second
+	delete(s.procs, n)
 	s.mu.Unlock()
-	if second != nil {
-		second.tell(message{Op: opForget, Name: &p.Name, Run: p.Run})
-	}
 	s.work.Go(s.leaveIfDone)
+}
+
+// forget lets go of a process whose clients are gone, too.
+func (s *server) forget(p *process) {
+	s.mu.Lock()
+	delete(s.ending, p.Run)
+	s.mu.Unlock()
+	s.work.Go(s.leaveIfDone)
+}
+
+// predecessor waits until the log of an earlier run of a container is closed.
+func (s *server) predecessor(n task.Name) {
+	s.mu.Lock()
+	var before []*process
+	for _, p := range s.ending {
+		if p.Name == n {
+			before = append(before, p)
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range before {
+		<-p.closed
+	}
 }
 
 // start starts a process and gives it without anything of it moving yet.
@@ -290,9 +310,10 @@ func (s *server) start(req *parcel) (_ *process, err error) {
 	defer func() {
 		if err != nil {
 			p.release()
-			s.remove(p)
+			s.unreserve(p.Name)
 		}
 	}()
+	s.predecessor(p.Name)
 	e, err := p.tie()
 	if err != nil {
 		return nil, err
@@ -352,7 +373,7 @@ func (s *server) launchExec(p *process, req *parcel, e ends) error {
 	s.mu.Lock()
 	target := s.procs[task.Name{Container: p.Name.Container}]
 	s.mu.Unlock()
-	if target == nil || target.told {
+	if target == nil {
 		return fmt.Errorf("container %s is not running", p.Name.Container)
 	}
 	p.Cgroup, p.Log.Path = target.Cgroup, "" // execs are not logged
@@ -426,9 +447,15 @@ func (s *server) tellStandby(m message) {
 // no engine there, the file tells the next one.
 func (s *server) tellExit(p *process, exit task.Exit) {
 	s.mu.Lock()
-	p.told = true // who connects from here on reads the file
-	l := s.engine
+	// Who connects from here on reads the file; and the name is free, as whoever learns
+	// of the end may start it again at once.
+	delete(s.procs, p.Name)
+	s.ending[p.Run] = p
+	l, second := s.engine, s.second
 	s.mu.Unlock()
+	if second != nil {
+		second.tell(message{Op: opForget, Name: &p.Name, Run: p.Run})
+	}
 	if l == nil || l.tell(message{Op: opExit, Exit: &exit, Name: &p.Name, Run: p.Run}) != nil {
 		return
 	}

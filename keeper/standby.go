@@ -49,7 +49,7 @@ func (s *server) findSecond() {
 	}
 	b.tell(message{Op: opHello, Version: Version, Role: rolePrimary, Socket: s.socket, Pid: os.Getpid()})
 	for _, p := range s.procs {
-		if p == nil || p.told {
+		if p == nil {
 			continue
 		}
 		names, fds := p.parcel()
@@ -194,7 +194,7 @@ func (s *server) adoptNow(parcel *parcel) (err error) {
 	defer func() {
 		if err != nil {
 			p.release()
-			s.remove(p)
+			s.unreserve(r.Name)
 		}
 	}()
 	if p.pidfd = parcel.take(fdPidfd).Poll("pidfd"); p.pidfd == nil {

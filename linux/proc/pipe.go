@@ -234,20 +234,42 @@ func Shared(name string, size int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// Map maps the first size bytes of f, shared and writable.
-func Map(f *os.File, size int) ([]byte, error) {
+// MapRings maps shared memory: head bytes, and behind them rings of the given size,
+// each twice in a row, so that what wraps around its end is in one piece all the same.
+// All sizes must be multiples of the page's. Both slices lie in one mapping, which
+// Unmap takes as a whole.
+func MapRings(f *os.File, head, ring, rings int) (all []byte, err error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if st.Size() < int64(size) {
-		return nil, fmt.Errorf("map %s: %d bytes, want %d", f.Name(), st.Size(), size) // a touch beyond would be SIGBUS
+	if want := int64(head + rings*ring); st.Size() < want {
+		return nil, fmt.Errorf("map %s: %d bytes, want %d", f.Name(), st.Size(), want) // a touch beyond would be SIGBUS
 	}
-	b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	all, err = unix.Mmap(-1, 0, head+2*rings*ring, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", f.Name(), err)
 	}
-	return b, nil
+	put := func(at, size, offset int) {
+		if err != nil {
+			return
+		}
+		_, _, errno := unix.Syscall6(unix.SYS_MMAP, uintptr(unsafe.Pointer(&all[at])), uintptr(size),
+			unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED, f.Fd(), uintptr(offset))
+		if errno != 0 {
+			err = fmt.Errorf("map %s: %w", f.Name(), errno)
+		}
+	}
+	put(0, head, 0)
+	for i := range rings {
+		put(head+2*i*ring, ring, head+i*ring)
+		put(head+(2*i+1)*ring, ring, head+i*ring)
+	}
+	if err != nil {
+		Unmap(all)
+		return nil, err
+	}
+	return all, nil
 }
 
 // Unmap gives a mapping back.

@@ -12,31 +12,42 @@ const hex = "0123456789abcdef"
 // Format turns lines into records. Its output depends on its arguments alone, so
 // that a batch whose writing was cut off can be made again, byte for byte.
 type Format struct {
-	attrs  string
-	second int64  // the Unix second that clock is for
-	clock  []byte // 2006-01-02T15:04:05.
+	tails  [2]string // all between the line and the time, a stream at a time
+	second int64     // the Unix second that clock is for
+	clock  []byte    // 2006-01-02T15:04:05.
+	tail   []byte
 }
 
 // NewFormat makes a Format whose records carry attrs.
 func NewFormat(attrs map[string]string) (*Format, error) {
 	raw, err := rawAttrs(attrs)
-	return &Format{attrs: raw, second: -1}, err
+	f := &Format{second: -1}
+	for i, stream := range []string{Stdout, Stderr} {
+		f.tails[i] = `","stream":"` + stream + `",` + raw + `"time":"`
+	}
+	return f, err
 }
+
+const head = `{"log":"`
 
 // Append appends to dst the records of the lines in data, the first with time t
 // (Unix nanoseconds), each further one a nanosecond later. It stops when dst has
 // grown by limit bytes or more; with end, the unfinished last line is a record, too.
 // used is how many bytes of data the records stand for, n how many they are.
 func (f *Format) Append(dst, data []byte, stream string, t int64, end bool, limit int) (out []byte, used, n int) {
-	tail := `","stream":"` + stream + `",` + f.attrs + `"time":"`
+	tail := f.tails[0]
+	if stream == Stderr {
+		tail = f.tails[1]
+	}
 	stop := len(dst) + limit
+	f.begin(tail, t)
 	for used < len(data) && len(dst) < stop {
 		line, whole := cut(data[used:], end)
 		if line == nil {
 			break
 		}
 		used += len(line)
-		dst = append(dst, `{"log":"`...)
+		dst = append(dst, head...)
 		if whole {
 			line = line[:len(line)-1]
 		}
@@ -46,14 +57,57 @@ func (f *Format) Append(dst, data []byte, stream string, t int64, end bool, limi
 			dst = escape(dst, line)
 		}
 		if whole {
-			dst = append(dst, '\\', 'n')
+			dst = append(dst, f.tail...)
+		} else {
+			dst = append(dst, f.tail[2:]...)
 		}
-		dst = append(dst, tail...)
-		dst = f.time(dst, t+int64(n))
-		dst = append(dst, '"', '}', '\n')
+		// RFC 3339 as Go writes it: without zeros at the end of the decimals.
+		if i := len(dst) - len("0Z\"}\n"); dst[i] == '0' {
+			dst = trim(dst[:i])
+		}
 		n++
+		f.next(tail, t+int64(n))
 	}
 	return dst, used, n
+}
+
+// begin makes the end of a record of time t: newline escape, stream, attrs, time.
+func (f *Format) begin(tail string, t int64) {
+	second, nano := t/1e9, t%1e9
+	if second != f.second {
+		f.second = second
+		f.clock = time.Unix(second, 0).UTC().AppendFormat(f.clock[:0], "2006-01-02T15:04:05.")
+	}
+	var digits [9]byte
+	for i := range digits {
+		digits[8-i] = byte('0' + nano%10)
+		nano /= 10
+	}
+	f.tail = append(append(append(append(append(f.tail[:0], `\n`...), tail...), f.clock...), digits[:]...), "Z\"}\n"...)
+}
+
+// next makes it that of time t, which is a nanosecond later.
+func (f *Format) next(tail string, t int64) {
+	last := len(f.tail) - len("Z\"}\n") - 1
+	for i := last; i > last-9; i-- {
+		if f.tail[i] != '9' {
+			f.tail[i]++
+			return
+		}
+		f.tail[i] = '0'
+	}
+	f.begin(tail, t) // a new second
+}
+
+// trim ends a record whose decimals end in zeros, of which dst has all but the last.
+func trim(dst []byte) []byte {
+	for dst[len(dst)-1] == '0' {
+		dst = dst[:len(dst)-1]
+	}
+	if dst[len(dst)-1] == '.' {
+		dst = dst[:len(dst)-1]
+	}
+	return append(dst, "Z\"}\n"...)
 }
 
 // cut takes the first line off data, with its newline, or as much of it as goes
@@ -83,18 +137,15 @@ func cut(data []byte, end bool) (line []byte, whole bool) {
 
 const ones, tops = 0x0101010101010101, 0x8080808080808080
 
-// plain says whether s can stand in a JSON string as it is. It looks at eight bytes
-// at a time: a byte is zero in x when it borrows in x-ones and has no top bit.
+// plain says whether s can stand in a JSON string as it is.
 func plain(s []byte) bool {
-	for len(s) >= 8 {
-		x := binary.LittleEndian.Uint64(s)
-		a := (x | ones*4) ^ ones*0x26 // '"' and '&' differ in this bit alone
-		b := (x | ones*2) ^ ones*0x3e // '<' and '>'
-		c := x ^ ones*'\\'
-		if (x|(x-ones*0x20)|(a-ones)&^a|(b-ones)&^b|(c-ones)&^c)&tops != 0 {
-			return false
-		}
-		s = s[8:]
+	var bad uint64
+	for len(s) >= 16 {
+		bad |= special(binary.LittleEndian.Uint64(s)) | special(binary.LittleEndian.Uint64(s[8:]))
+		s = s[16:]
+	}
+	if bad&tops != 0 {
+		return false
 	}
 	for _, b := range s {
 		if b < 0x20 || b >= utf8.RuneSelf || b == '"' || b == '&' || b == '<' || b == '>' || b == '\\' {
@@ -102,6 +153,16 @@ func plain(s []byte) bool {
 		}
 	}
 	return true
+}
+
+// special has a top bit set when one of the eight bytes of x is to be escaped: those
+// from 0x80 on have it set themselves; for the others it is what a byte borrows that
+// is 0 after the exclusive or with what is looked for, or less than a space.
+func special(x uint64) uint64 {
+	a := (x | ones*4) ^ ones*0x26 // '"' and '&' differ in this bit alone
+	b := (x | ones*2) ^ ones*0x3e // '<' and '>'
+	c := x ^ ones*'\\'
+	return x | (x - ones*0x20) | (a - ones) | (b - ones) | (c - ones)
 }
 
 // escape appends s as the inside of a JSON string, as Docker's encoder does: its
@@ -143,26 +204,4 @@ func escape(dst, s []byte) []byte {
 		i += size
 	}
 	return append(dst, s[start:]...)
-}
-
-// time appends t in RFC 3339 with as many decimals as it needs, in UTC.
-func (f *Format) time(dst []byte, t int64) []byte {
-	second, nano := t/1e9, t%1e9
-	if second != f.second {
-		f.second = second
-		f.clock = time.Unix(second, 0).UTC().AppendFormat(f.clock[:0], "2006-01-02T15:04:05.")
-	}
-	var digits [9]byte
-	for i := range digits {
-		digits[8-i] = byte('0' + nano%10)
-		nano /= 10
-	}
-	dst = append(append(dst, f.clock...), digits[:]...)
-	for dst[len(dst)-1] == '0' {
-		dst = dst[:len(dst)-1]
-	}
-	if dst[len(dst)-1] == '.' {
-		dst = dst[:len(dst)-1]
-	}
-	return append(dst, 'Z')
 }

@@ -18,7 +18,6 @@ type parser struct {
 // it. False means that raw is not a record: such lines are left out, as a torn
 // write at a power failure leaves them.
 func (p *parser) parse(raw []byte, r *Record) bool {
-	const head = `{"log":"`
 	if !bytes.HasPrefix(raw, []byte(head)) {
 		return p.foreign(raw, r)
 	}

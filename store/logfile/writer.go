@@ -7,17 +7,20 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	linuxfs "lighter/linux/fs"
 
 	"github.com/klauspost/compress/gzip"
 )
 
-// Writer writes one log. It is not safe for use by several goroutines.
+// Writer writes one log. It is not safe for use by several goroutines, but for Room
+// and Position, which may be asked while another writes.
 type Writer struct {
 	o      Options
 	file   *os.File
-	pos    Position
+	inode  uint64
+	offset atomic.Int64 // how far the file is right
 	gzips  sync.WaitGroup
 	gzipMu sync.Mutex
 	gzipE  error
@@ -30,9 +33,9 @@ func Open(o Options) (*Writer, error) {
 	if err := w.open(); err != nil {
 		return nil, err
 	}
-	size, err := wholeRecords(w.file, w.pos.Offset)
-	if err == nil && size != w.pos.Offset {
-		w.pos.Offset = size
+	size, err := wholeRecords(w.file, w.offset.Load())
+	if err == nil && size != w.offset.Load() {
+		w.offset.Store(size)
 		err = w.file.Truncate(size)
 	}
 	if err != nil {
@@ -50,10 +53,10 @@ func Resume(o Options, p Position) (*Writer, error) {
 	if err := w.open(); err != nil {
 		return nil, err
 	}
-	if w.pos.Inode != p.Inode {
+	if w.inode != p.Inode {
 		p.Offset = 0
 	}
-	w.pos.Offset = min(w.pos.Offset, p.Offset) // shorter when somebody emptied it by hand
+	w.offset.Store(min(w.offset.Load(), p.Offset)) // shorter when somebody emptied it by hand
 	return w, nil
 }
 
@@ -67,7 +70,8 @@ func (w *Writer) open() error {
 		f.Close()
 		return fmt.Errorf("open log: %w", err)
 	}
-	w.file, w.pos = f, Position{Inode: inode, Offset: size}
+	w.file, w.inode = f, inode
+	w.offset.Store(size)
 	return nil
 }
 
@@ -90,7 +94,7 @@ func wholeRecords(f *os.File, size int64) (int64, error) {
 }
 
 // Position is how far the log is right.
-func (w *Writer) Position() Position { return w.pos }
+func (w *Writer) Position() Position { return Position{Inode: w.inode, Offset: w.offset.Load()} }
 
 // Room is how many bytes of records go into the file before it is to be rotated,
 // -1 for no bound.
@@ -98,31 +102,32 @@ func (w *Writer) Room() int64 {
 	if w.o.MaxSize <= 0 {
 		return -1
 	}
-	return max(w.o.MaxSize-w.pos.Offset, 0)
+	return max(w.o.MaxSize-w.offset.Load(), 0)
 }
 
 // Settle looks whether somebody emptied the file by hand, and follows: written at
 // the old place, the next records would stand behind a hole.
 func (w *Writer) Settle() {
-	if _, size, err := linuxfs.Identity(w.file); err == nil && size < w.pos.Offset {
-		w.pos.Offset = size
+	if _, size, err := linuxfs.Identity(w.file); err == nil && size < w.offset.Load() {
+		w.offset.Store(size)
 	}
 }
 
 // Write writes whole records at the position and moves it behind them. When it
 // cannot, the position stays, and so do the readers' whole records.
 func (w *Writer) Write(records []byte) error {
-	if _, err := w.file.WriteAt(records, w.pos.Offset); err != nil {
-		w.file.Truncate(w.pos.Offset)
+	at := w.offset.Load()
+	if _, err := w.file.WriteAt(records, at); err != nil {
+		w.file.Truncate(at)
 		return fmt.Errorf("write log: %w", err)
 	}
-	w.pos.Offset += int64(len(records))
+	w.offset.Store(at + int64(len(records)))
 	return nil
 }
 
 // Trim cuts off what an unfinished write left behind the position.
 func (w *Writer) Trim() error {
-	if err := w.file.Truncate(w.pos.Offset); err != nil {
+	if err := w.file.Truncate(w.offset.Load()); err != nil {
 		return fmt.Errorf("trim log: %w", err)
 	}
 	return nil
@@ -138,7 +143,7 @@ func (w *Writer) Rotate() error {
 		if err := w.file.Truncate(0); err != nil {
 			return fmt.Errorf("empty log: %w", err)
 		}
-		w.pos.Offset = 0
+		w.offset.Store(0)
 		return nil
 	}
 	if err := shift(w.o.Path, w.o.MaxFiles); err != nil {
