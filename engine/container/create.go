@@ -114,6 +114,7 @@ func platformText(p api.Platform) string {
 // settle fills in the defaults of the host config.
 func (d *draft) settle() error {
 	h, cs := d.host, d.cs
+	cs.Defaults.fill(h)
 	if h.Memory > 0 && h.MemorySwap == 0 {
 		h.MemorySwap = 2 * h.Memory
 	}

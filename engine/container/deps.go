@@ -25,6 +25,8 @@ type Deps struct {
 	Host   Host
 	Log    LogDefaults
 
+	Defaults Defaults
+
 	// Step, when not nil, is called after each step of a start with its name: where
 	// a test lets the engine die.
 	Step func(name string)

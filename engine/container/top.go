@@ -76,7 +76,7 @@ func parsePS(out string, pids []int) (*api.Top, error) {
 	top := &api.Top{Titles: strings.Fields(lines[0]), Processes: [][]string{}}
 	at := slices.Index(top.Titles, "PID")
 	if at < 0 {
-		return nil, errors.New("Couldn't find PID field in ps output")
+		return nil, api.Errorf(api.Internal, "Couldn't find PID field in ps output")
 	}
 	ours := false
 	for _, line := range lines[1:] {
@@ -87,7 +87,7 @@ func parsePS(out string, pids []int) (*api.Top, error) {
 		if f[at] != "-" {
 			pid, err := strconv.Atoi(f[at])
 			if err != nil {
-				return nil, fmt.Errorf("Unexpected pid '%s': %w", f[at], err)
+				return nil, api.Errorf(api.Internal, "Unexpected pid '%s': %w", f[at], err)
 			}
 			ours = slices.Contains(pids, pid)
 		}
