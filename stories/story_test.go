@@ -4,6 +4,7 @@
 package stories
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,7 +22,10 @@ const patience = 30 * time.Second
 
 var bin, busyboxTar string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "lighter-stories-")
@@ -133,7 +137,7 @@ func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdKeeper is `keeper kill`: SIGKILL to every keeper of the story's engine.
 func cmdKeeper(ts *testscript.TestScript, _ bool, args []string) {
-	pids := engineOf(ts).processes("keeper")
+	pids := engineOf(ts).processes(true)
 	if len(pids) == 0 {
 		ts.Fatalf("keeper %s: there is none", args[0])
 	}
@@ -213,7 +217,7 @@ func (e *engine) signal(sig os.Signal) error {
 
 // end takes everything down and tells what would stay behind.
 func (e *engine) end() error {
-	if e.cmd == nil && len(e.processes("")) > 0 {
+	if e.cmd == nil && len(e.processes(false)) > 0 {
 		if err := e.start(); err != nil {
 			return err
 		}
@@ -227,8 +231,8 @@ func (e *engine) end() error {
 			return err
 		}
 	}
-	if err := await(func() bool { return len(e.processes("")) == 0 }, "every process of the engine to end"); err != nil {
-		return fmt.Errorf("%w: %v", err, e.processes(""))
+	if err := await(func() bool { return len(e.processes(false)) == 0 }, "every process of the engine to end"); err != nil {
+		return fmt.Errorf("%w: %v", err, e.processes(false))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err == nil && strings.Contains(string(mounts), filepath.Dir(e.root)) {
@@ -237,9 +241,9 @@ func (e *engine) end() error {
 	return err
 }
 
-// processes lists the pids of programs of ours that have the engine's exec root
-// among their arguments, and word, when there is one.
-func (e *engine) processes(word string) []int {
+// processes lists the pids of programs of ours that have the engine's exec root among
+// their arguments; only keepers, if asked.
+func (e *engine) processes(keepers bool) []int {
 	var pids []int
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, proc := range procs {
@@ -248,7 +252,9 @@ func (e *engine) processes(word string) []int {
 			continue
 		}
 		args, _ := os.ReadFile(proc + "/cmdline")
-		if pid, err := strconv.Atoi(filepath.Base(proc)); err == nil && strings.Contains(string(args), e.run) && strings.Contains(string(args), word) {
+		title := strings.ReplaceAll(string(args), "\x00", " ")
+		ours := strings.Contains(title, e.run+" ") && (!keepers || strings.HasPrefix(title, "lighter keeper "))
+		if pid, err := strconv.Atoi(filepath.Base(proc)); err == nil && ours {
 			pids = append(pids, pid)
 		}
 	}
