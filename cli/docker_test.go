@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 // realDocker gives Docker's own command line, or skips.
 func realDocker(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("700 runs of another program are not short")
+	}
 	for _, path := range []string{"/usr/local/bin/docker", "/usr/bin/docker"} {
 		out, err := exec.Command(path, "--version").Output()
 		if err == nil && strings.HasPrefix(string(out), "Docker version 28.") {

@@ -22,14 +22,14 @@ const (
 
 // globals are the flags that stand before the command.
 type globals struct {
-	configDir              string
-	context                string
-	debug                  bool
-	hosts                  []string
-	logLevel               string
-	tls, verify, verifySet bool
-	ca, cert, key          string
-	version                bool
+	configDir     string
+	context       string
+	debug         bool
+	hosts         []string
+	logLevel      string
+	tls, verify   bool
+	ca, cert, key string
+	version       bool
 }
 
 // flags makes the set of global flags, with the environment's defaults.
