@@ -226,6 +226,9 @@ func (s *server) adoptNow(parcel *parcel) (err error) {
 			complain("log of "+r.Name.String(), e)
 		}
 	}
-	s.keep(p)
+	s.mu.Lock()
+	s.procs[p.Name] = p
+	s.mu.Unlock()
+	s.work.Go(func() { p.run(s.ctx) })
 	return nil
 }
