@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"lighter/api"
+	"lighter/engine/container"
 )
 
 // Where things are when nothing else is said.
@@ -63,6 +65,7 @@ type config struct {
 	Keeper string `json:"keeper"` // path of the lighter program
 
 	file     string // --config-file
+	profile  string // what the seccomp profile holds, empty for the built-in one
 	validate bool
 	version  bool
 	help     bool
@@ -316,7 +319,43 @@ func (c *config) check(f *pflag.FlagSet) error {
 	if c.Debug {
 		c.LogLevel = "debug"
 	}
+	if err := c.readProfile(); err != nil {
+		return err
+	}
 	return c.checkHosts(f)
+}
+
+// defaults is what containers get where nothing is said.
+func (c *config) defaults() container.Defaults {
+	d := container.Defaults{
+		ShmSize: int64(c.ShmSize), IpcMode: c.IpcMode, CgroupnsMode: c.CgroupnsMode,
+		Init: c.Init, NoNewPrivileges: c.NoNewPrivs, Seccomp: c.profile,
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Ulimits)) {
+		d.Ulimits = append(d.Ulimits, c.Ulimits[name])
+	}
+	return d
+}
+
+// readProfile reads the default seccomp profile, which must at least be JSON.
+func (c *config) readProfile() error {
+	switch c.Seccomp {
+	case "", "builtin":
+		c.Seccomp = "builtin"
+		return nil
+	case "unconfined":
+		c.profile = c.Seccomp
+		return nil
+	}
+	b, err := os.ReadFile(c.Seccomp)
+	if err != nil {
+		return fmt.Errorf("read the seccomp profile: %w", err)
+	}
+	if !json.Valid(b) {
+		return fmt.Errorf("read the seccomp profile: %s is no JSON", c.Seccomp)
+	}
+	c.profile = string(b)
+	return nil
 }
 
 // level is the level of slog that the log level means.

@@ -164,7 +164,8 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
 		Events: p.events, Keeper: p.keeper, Rootfs: rootfs{c.CgroupParent}, Host: host,
-		Log: container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
+		Defaults: c.defaults(),
+		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 	})
 	if err != nil {
 		return err
