@@ -243,12 +243,12 @@ func (b *builder) names() error {
 
 // settle gives the process its session and descriptors, and takes it to its folder.
 func (b *builder) settle() error {
-	b.plan.Add("make a session", proc.Session())
+	b.plan.AddLast("make a session", proc.Session())
 	if err := b.descriptors(); err != nil {
 		return err
 	}
 	if !b.o.KeepKeyring {
-		k := b.plan.Add("make a session keyring", proc.Keyring("_ses.lighter"))
+		k := b.plan.Add("make a session keyring", proc.Keyring())
 		// Keyrings guard little, and nested hosts often refuse them.
 		b.plan.Pass(k, proc.ENOSYS, proc.EPERM, proc.EACCES, proc.EDQUOT)
 	}
@@ -304,7 +304,7 @@ func (b *builder) descriptors() error {
 		b.plan.Add("set descriptor "+string(rune('0'+i)), proc.DupTo(fd, i))
 	}
 	if b.slave != nil {
-		b.plan.Add("take the terminal", proc.Terminal(proc.Num(0)))
+		b.plan.AddLast("take the terminal", proc.Terminal(proc.Num(0)))
 	}
 	// Programs open /dev/stdout anew, as the user that they run as.
 	uid, err := b.ids.uid(b.process.User.UID)

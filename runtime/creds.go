@@ -41,6 +41,7 @@ func (b *builder) credentials() error {
 	if err := b.compileFilter(); err != nil {
 		return err
 	}
+	final := proc.SetCaps(caps.effective, caps.permitted, caps.inheritable)
 	if b.filter != nil && !b.process.NoNewPrivileges {
 		// Loading the filter takes it. Exec takes it back: what a program may do then
 		// follows from its user and the bounding, inheritable and ambient sets alone.
@@ -61,6 +62,11 @@ func (b *builder) credentials() error {
 	b.plan.Add("let signals in", proc.SignalMask(0))
 	if b.filter != nil {
 		b.plan.Add("load the seccomp filter", proc.Seccomp(b.filter))
+	}
+	if b.plan.Hidden() {
+		// Others see the process before it execs: it must have no more than it will. A
+		// filter that forbids this is a profile of the user's own.
+		b.plan.Pass(b.plan.Add("set capabilities", final), proc.EPERM, proc.ENOSYS)
 	}
 	return nil
 }

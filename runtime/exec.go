@@ -98,7 +98,7 @@ func (b *builder) enterContainer(t Target, join uint64) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, part := range []func() error{b.settle, b.credentials, b.exec, b.joinCgroup} {
+	for _, part := range []func() error{b.hide, b.settle, b.credentials, b.exec, b.joinCgroup} {
 		if err := part(); err != nil {
 			if b.master != nil {
 				b.master.Close()

@@ -2,8 +2,11 @@ package runtime
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -178,6 +181,92 @@ func TestEntrantCannotBeTraced(t *testing.T) {
 	l.remove(p)
 	if strings.Contains(seen.String(), "LEAK") {
 		t.Errorf("a process of the container saw:\n%s", seen.String())
+	}
+}
+
+// trace is what a container's process with CAP_SYS_PTRACE does to all others that it
+// sees, until it is killed.
+func trace() {
+	seen := false
+	for {
+		entries, _ := os.ReadDir("/proc")
+		for _, e := range entries {
+			pid, err := strconv.Atoi(e.Name())
+			if err != nil || pid == 1 {
+				continue
+			}
+			maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+			if err != nil || !strings.Contains(string(maps), "lighter-arena") {
+				continue
+			}
+			if !seen {
+				fmt.Println("SEEN")
+				seen = true
+			}
+			for line := range strings.Lines(string(maps)) {
+				if strings.HasPrefix(line, "c0") || strings.Contains(line, "[heap]") || strings.Contains(line, "Go:") {
+					fmt.Println("LEAK memory", line)
+				}
+			}
+			fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+			for _, f := range fds {
+				link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, f.Name()))
+				if err == nil && !strings.HasPrefix(link, "pipe:") && link != "/dev/null" {
+					fmt.Println("LEAK descriptor", link)
+				}
+			}
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			for line := range strings.Lines(string(status)) {
+				if set, ok := strings.CutPrefix(line, "CapPrm:\t"); ok && strings.TrimSpace(set) != "00000000a80c25fb" {
+					fmt.Println("LEAK capabilities", set)
+				}
+			}
+		}
+	}
+}
+
+func TestTracerFindsNothingOfOurs(t *testing.T) {
+	l := newLab(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.write("bin/tracer", string(program), 0o755)
+	spec := l.spec("/bin/tracer", "trace")
+	with := append(slices.Clone(defaultCaps), "CAP_SYS_PTRACE")
+	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: with, Permitted: with, Effective: with}
+	root := l.rootfs()
+	defer root.Close()
+	r, w, _ := proc.PipeOut()
+	p, err := Start(t.Context(), spec, Options{Rootfs: root, Stdout: w, Stderr: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var seen strings.Builder
+	done := make(chan struct{})
+	go func() {
+		io.Copy(&seen, r)
+		close(done)
+	}()
+	process := *spec.Process
+	process.Args = []string{"true"}
+	for range 500 {
+		if res := l.exec(p, spec, &process); res.err != nil || res.exit.Code != 0 {
+			t.Errorf("%+v", res)
+		}
+	}
+	proc.Kill(p.Pidfd, syscall.SIGKILL)
+	proc.Wait(t.Context(), p.Pidfd)
+	<-done
+	r.Close()
+	l.remove(p)
+	if text := seen.String(); strings.Contains(text, "LEAK") || !strings.Contains(text, "SEEN") {
+		t.Errorf("the tracer saw:\n%.2000s", text)
 	}
 }
 

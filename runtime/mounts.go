@@ -320,6 +320,10 @@ func (b *builder) born(m *specs.Mount, o mountOptions, kind, source string) erro
 // makeFS has the child make a file system, and gives its mount.
 func (b *builder) makeFS(what, kind string, attrs uint64, data []string) proc.Ref {
 	f := b.plan.Add(what, proc.OpenFS(kind))
+	if kind == "proc" && b.space.pid != nil && b.plan.Hidden() {
+		// The child that mounts it is in our PID namespace.
+		b.plan.Add(what+" with pidns", proc.SetFSFile(f.Fd(), "pidns", proc.File(b.space.pid)))
+	}
 	for _, o := range data {
 		if key, value, ok := strings.Cut(o, "="); ok {
 			b.plan.Add(what+" with "+o, proc.SetFS(f.Fd(), key, value))

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -79,12 +80,43 @@ func (b *builder) namespaces() error {
 	if len(b.spec.Linux.UIDMappings)+len(b.spec.Linux.GIDMappings) > 0 && b.space.made&proc.NewUser == 0 {
 		return errors.New("user namespace mappings without a user namespace of its own")
 	}
+	if b.space.pid != nil && b.space.made&proc.NewUser == 0 && procForPid() {
+		if err := b.hide(); err != nil {
+			return err
+		}
+	}
 	b.ids = mapping{uids: b.spec.Linux.UIDMappings, gids: b.spec.Linux.GIDMappings}
 	if b.space.made&proc.NewUser == 0 {
 		return nil
 	}
 	return b.ids.find()
 }
+
+// hide keeps the process out of the sight of those who run in the PID namespace that
+// it joins, until it is the program: with the capability to trace, they could take
+// over what shares our memory. A copied child, which waits longer than that, has
+// nothing of ours but a copy; and what is not a path cannot be told a second child.
+func (b *builder) hide() error {
+	if b.plan.Copied() || b.o.Init != nil {
+		return nil
+	}
+	return b.plan.Hide()
+}
+
+// procForPid reports whether a procfs can be mounted for a PID namespace that one is
+// not in (Linux 6.17).
+var procForPid = sync.OnceValue(func() bool {
+	ours, err := os.Open("/proc/self/ns/pid")
+	if err != nil {
+		return false
+	}
+	defer ours.Close()
+	f, err := fs.New("proc").SetFile("pidns", ours).Mount(fs.ReadOnly)
+	if err == nil {
+		f.Close()
+	}
+	return err == nil
+})
 
 func (b *builder) joinNamespace(ns specs.LinuxNamespace, flag uint64) error {
 	switch ns.Type {

@@ -214,6 +214,9 @@ func (l *lab) says(spec *specs.Spec, script string) string {
 }
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "trace" {
+		trace()
+	}
 	code := m.Run()
 	// The parent groups of all that the tests made.
 	dirs, _ := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/lighter-test-%d", os.Getpid()))

@@ -43,6 +43,16 @@ func (c *Context) Set(key, value string) *Context {
 	return c
 }
 
+// SetFile gives an option a descriptor.
+func (c *Context) SetFile(key string, f *os.File) *Context {
+	if c.err == nil {
+		if err := unix.FsconfigSetFd(c.fd, key, int(f.Fd())); err != nil {
+			c.err = fmt.Errorf("%s option %s: %w", c.kind, key, c.said(err))
+		}
+	}
+	return c
+}
+
 // Flag sets an option that has no value.
 func (c *Context) Flag(key string) *Context {
 	if c.err == nil {

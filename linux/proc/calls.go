@@ -83,6 +83,11 @@ func FlagFS(f Fd, key string) Call {
 	return call(unix.SYS_FSCONFIG, 0, unix.FSCONFIG_SET_FLAG).fd(0, f).str(2, key)
 }
 
+// SetFSFile gives an option of a file system in the making a descriptor.
+func SetFSFile(f Fd, key string, file Fd) Call {
+	return call(unix.SYS_FSCONFIG, 0, unix.FSCONFIG_SET_FD).fd(0, f).str(2, key).fd(4, file)
+}
+
 // MakeFS makes the file system.
 func MakeFS(f Fd) Call { return call(unix.SYS_FSCONFIG, 0, unix.FSCONFIG_CMD_CREATE).fd(0, f) }
 
@@ -268,17 +273,9 @@ func Seccomp(packed []byte) Call {
 	return c
 }
 
-// Keyring gives the process a session keyring of its own.
-func Keyring(name string) Call {
-	return call(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING).str(1, name)
-}
-
-// KeyringAccess sets who may do what with a key.
-func KeyringAccess(key Ref, mask uint32) Call {
-	c := call(unix.SYS_KEYCTL, unix.KEYCTL_SETPERM, 0, uintptr(mask))
-	c.from[1] = int16(key + 1)
-	return c
-}
+// Keyring gives the process a session keyring of its own, without a name by which
+// others could join it.
+func Keyring() Call { return call(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0) }
 
 // Personality sets the execution domain.
 func Personality(domain uint32) Call { return call(unix.SYS_PERSONALITY, uintptr(domain)) }

@@ -19,3 +19,34 @@ ok:
 	MOVD	R0, pid+16(FP)
 	MOVD	ZR, errno+24(FP)
 	RET
+
+// func respawn(flags, stack, ptid, arena uintptr) (pid, errno uintptr)
+//
+// The child gets a stack of its own, and begins at entered(arena).
+TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-48
+	MOVD	flags+0(FP), R0
+	MOVD	stack+8(FP), R1
+	MOVD	ptid+16(FP), R2
+	MOVD	arena+24(FP), R19
+	MOVD	R1, R3
+	MOVD	$0, R4
+	MOVD	$220, R8 // SYS_clone
+	SVC
+	CBZ	R0, born
+	CMN	$4095, R0
+	BCC	made
+	MOVD	$-1, R4
+	MOVD	R4, pid+32(FP)
+	NEG	R0, R0
+	MOVD	R0, errno+40(FP)
+	RET
+made:
+	MOVD	R0, pid+32(FP)
+	MOVD	ZR, errno+40(FP)
+	RET
+born:
+	MOVD	$0, R29
+	SUB	$32, RSP
+	MOVD	R19, 8(RSP)
+	CALL	·entered(SB)
+	BRK

@@ -45,6 +45,11 @@ type Plan struct {
 	paths []string // what tail.paths points at, for errors
 	warn  []Ref
 
+	argv, env []string // of the program, for an arena
+	hidden    *[2]int  // of a plan whose program runs in a second child: a pipe for its outcome
+	last      []step   // what the second child does first
+	lastNames []string
+
 	report *[2]int // of a plan that runs on a copy of our memory: a pipe for its outcome
 }
 
@@ -85,6 +90,9 @@ func (p *Plan) CloseOthers(keep ...Fd) {
 	}
 	if p.report != nil {
 		nums = append(nums, p.report[1])
+	}
+	if p.hidden != nil {
+		nums = append(nums, p.hidden[1])
 	}
 	slices.Sort(nums)
 	first := 3
@@ -273,7 +281,7 @@ func (p *Plan) Exec(paths, argv, env []string) {
 		list[i] = vec(path)
 	}
 	message := &[5]iovec{0: vec("exec "), 2: vec(": "), 4: vec("\n")}
-	p.paths = paths
+	p.paths, p.argv, p.env = paths, argv, env
 	p.tail.count = uintptr(len(paths))
 	p.tail.paths = unsafe.Pointer(&list[0])
 	p.tail.argv, p.tail.env = vector(argv), vector(env)

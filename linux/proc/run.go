@@ -38,6 +38,7 @@ type tail struct {
 	message   unsafe.Pointer // five iovecs: "exec ", path, ": ", text, "\n"
 	search    uintptr        // 1: the paths come from $PATH, what cannot be run is passed over
 	report    uintptr        // in a copy of our memory: 1 + the descriptor to tell the outcome on
+	arena     *arena         // when a second child is to become the program
 }
 
 // iovec is struct iovec with an address that the collector does not follow: what it
@@ -108,6 +109,12 @@ func child(steps *step, count uintptr, t *tail, out *outcome) {
 	i = runSteps(steps, count)
 	if i < count {
 		out.kind, out.at, out.errno = failed, i, (*step)(unsafe.Add(unsafe.Pointer(steps), i*unsafe.Sizeof(step{}))).errno
+	} else if t.arena != nil {
+		// CLONE_PARENT: it is our parent's child as we are.
+		_, i = respawn(unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID|unix.CLONE_SETTLS, t.arena.top, t.arena.pid, uintptr(unsafe.Pointer(t.arena)))
+		if i != 0 {
+			out.kind, out.at, out.errno = failed, count, i
+		}
 	} else if t.argv != nil {
 		runTail(t, out)
 		if out.kind == unsaid {

@@ -75,6 +75,7 @@ type runner struct {
 	out     outcome
 	pid     int32
 	pidfd   int32
+	inner   int32 // pid of the second child
 }
 
 func (r *runner) run() (*Child, error) {
@@ -82,21 +83,28 @@ func (r *runner) run() (*Child, error) {
 	if len(p.steps) == 0 {
 		p.Add("begin", call(unix.SYS_GETPID))
 	}
+	r.pidfd = -1
 	finish, err := r.between()
 	if err != nil {
 		return nil, err
 	}
 	defer p.closeReport()
+	defer p.closeHidden()
 	var errno syscall.Errno
-	if r.options.Pid != nil {
+	switch {
+	case r.options.Pid != nil && p.hidden != nil:
+		p.Prepend(Named{"join PID namespace", Join(File(r.options.Pid), NewPid)})
+		errno, err = r.runHidden()
+	case r.options.Pid != nil:
 		errno, err = r.launchInPid()
-	} else {
-		errno = r.launch()
+	default:
+		errno, err = r.launchAny()
 	}
 	if err == nil && errno != 0 {
 		err = fmt.Errorf("clone: %w", errno)
 	}
 	if err != nil {
+		r.discard()
 		return nil, errors.Join(err, finish(false))
 	}
 	between := finish(true)
@@ -128,7 +136,9 @@ func (r *runner) launchInPid() (errno syscall.Errno, err error) {
 			err = fmt.Errorf("join PID namespace: %w", e)
 			return
 		}
-		errno = r.launch()
+		if errno, err = r.launchAny(); err != nil {
+			err = fmt.Errorf("clone: %w", err)
+		}
 		// A thread that cannot come back stays locked, and so ends with this goroutine.
 		if unix.Setns(int(ours.Fd()), unix.CLONE_NEWPID) == nil {
 			runtime.UnlockOSThread()
@@ -138,14 +148,20 @@ func (r *runner) launchInPid() (errno syscall.Errno, err error) {
 	return errno, err
 }
 
+func (r *runner) launchAny() (syscall.Errno, error) {
+	if r.plan.report != nil {
+		return r.launchCopy()
+	}
+	return r.launch(), nil
+}
+
 // ownPid is the PID namespace of our own children.
 var ownPid = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/ns/pid") })
 
 // settle looks at what became of the child.
 func (r *runner) settle(between error) (*Child, error) {
-	pidfd := newPidfd(int(r.pidfd))
-	child := &Child{Pid: int(atomic.LoadInt32(&r.pid)), Pidfd: pidfd}
 	if r.out.kind == ended || r.out.kind == unsaid || r.out.kind == waiting {
+		child := &Child{Pid: int(atomic.LoadInt32(&r.pid)), Pidfd: newPidfd(int(r.pidfd))}
 		for _, ref := range r.plan.warn {
 			if s := r.plan.steps[ref]; s.errno != 0 {
 				child.Refused = append(child.Refused, &Failed{Step: r.plan.names[ref], Errno: syscall.Errno(s.errno)})
@@ -153,19 +169,36 @@ func (r *runner) settle(between error) (*Child, error) {
 		}
 		return child, nil
 	}
-	reap(int(r.pidfd))
-	pidfd.Close()
+	r.discard()
 	if between != nil {
 		return nil, between
 	}
 	return nil, r.failure()
 }
 
+// discard ends a child that did not become what it was to be. It has ended already,
+// unless it was in other hands.
+func (r *runner) discard() {
+	if r.pidfd >= 0 {
+		unix.PidfdSendSignal(int(r.pidfd), unix.SIGKILL, nil, 0)
+		reap(int(r.pidfd))
+		unix.Close(int(r.pidfd))
+		r.pidfd = -1
+	}
+}
+
 func (r *runner) failure() *Failed {
 	f := &Failed{Errno: syscall.Errno(r.out.errno)}
+	names := r.plan.names
+	if r.inner != 0 {
+		names = r.plan.lastNames
+	}
 	switch r.out.kind {
 	case failed:
-		f.Step = r.plan.names[r.out.at]
+		f.Step = "enter the PID namespace"
+		if r.out.at < uintptr(len(names)) {
+			f.Step = names[r.out.at]
+		}
 	case unseen, refused:
 		f.Path, f.Seen = r.plan.paths[r.out.at], r.out.kind == refused
 	}
