@@ -91,6 +91,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 		DisableGeneralOptionsHandler: true,
 	}
+	silent := watchSilent(web)
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { ended <- web.Serve(l) }()
@@ -103,6 +104,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		left--
 	}
 	end()
+	silent.close()
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer done()
 	if web.Shutdown(grace) != nil {
@@ -116,6 +118,35 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	s.pumps.Wait()
 	return err
+}
+
+// silent is the connections on which nothing has been asked yet. A graceful stop of
+// net/http would wait five seconds for them.
+type silent struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func watchSilent(web *http.Server) *silent {
+	s := &silent{conns: map[net.Conn]struct{}{}}
+	web.ConnState = func(c net.Conn, state http.ConnState) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if state == http.StateNew {
+			s.conns[c] = struct{}{}
+		} else {
+			delete(s.conns, c)
+		}
+	}
+	return s
+}
+
+func (s *silent) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
 }
 
 // stopKey is where a request's context keeps the context that ends when the server

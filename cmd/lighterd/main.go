@@ -52,7 +52,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	level.Set(c.level())
 	slog.SetDefault(c.logger(stderr, level))
 	if err := serve(ctx, c, args, level); err != nil {
-		slog.Error("the engine ends: " + err.Error())
 		fmt.Fprintf(stderr, "lighterd: %v\n", err)
 		return 1
 	}
