@@ -1,13 +1,25 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestSocket makes the socket under hostile umasks and reads its mode.
@@ -98,4 +110,82 @@ func TestPidfile(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Error("somebody else's pid file was taken away")
 	}
+}
+
+// TestMutualTLS lets in a client with a certificate of the CA, and nobody else.
+func TestMutualTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca, caKey := certificate(t, dir, "ca", nil, nil)
+	certificate(t, dir, "server", ca, caKey)
+	certificate(t, dir, "client", ca, caKey)
+	certificate(t, dir, "stranger", nil, nil)
+	c := &config{
+		Hosts: []string{"tcp://127.0.0.1:0"}, TLS: true, TLSVerify: true,
+		TLSCA: filepath.Join(dir, "ca.pem"), TLSCert: filepath.Join(dir, "server.pem"), TLSKey: filepath.Join(dir, "server.key"),
+	}
+	ls, err := c.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ls[0].Close()
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in") }), ErrorLog: log.New(io.Discard, "", 0)}
+	go web.Serve(ls[0])
+	defer web.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	for who, want := range map[string]string{"client": "in", "stranger": "", "": ""} {
+		conf := &tls.Config{RootCAs: pool}
+		if who != "" {
+			pair, err := tls.LoadX509KeyPair(filepath.Join(dir, who+".pem"), filepath.Join(dir, who+".key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conf.Certificates = []tls.Certificate{pair}
+		}
+		got := ""
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+		if res, err := client.Get("https://" + ls[0].Addr().String() + "/"); err == nil {
+			b, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			got = string(b)
+		}
+		if got != want {
+			t.Errorf("%q gets %q", who, got)
+		}
+	}
+}
+
+// certificate writes NAME.pem and NAME.key, signed by the CA or, without one, by itself.
+func certificate(t *testing.T, dir, name string, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: ca == nil,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if ca == nil {
+		ca, caKey = plan, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, plan, ca, &key.PublicKey, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{name + ".pem": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
 }
