@@ -68,7 +68,10 @@ func (c *Client) Destroy(ctx context.Context, container string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && l.Cgroup != "" {
+	if err != nil {
+		return fmt.Errorf("destroy container %s: %w", container, err)
+	}
+	if l.Cgroup != "" {
 		if err := raze(ctx, l.Cgroup); err != nil {
 			return fmt.Errorf("destroy container %s: %w", container, err)
 		}

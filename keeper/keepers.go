@@ -228,7 +228,9 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 		if c.cfg.OnExit != nil {
 			c.cfg.OnExit(e)
 		}
-		c.buried(e.Name, run)
+		if e.Name.Exec == "" { // nobody shall wonder later where its process is
+			c.warn(c.dirs.bury(e.Name.Container, run))
+		}
 		os.Remove(c.dirs.exitPath(e.Name, run))
 		c.mu.Lock()
 		delete(c.told, run)
@@ -237,18 +239,6 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 			p.tell(message{Op: opNoted, Name: &e.Name, Run: run})
 		}
 	})
-}
-
-// buried notes in a container's file, when it was not destroyed yet, that its exit was
-// noted: nobody shall wonder later where its process is.
-func (c *Client) buried(n task.Name, run int64) {
-	if n.Exec != "" {
-		return
-	}
-	if l, err := c.dirs.readLife(n.Container); err == nil && l.Run == run {
-		l.Ended = true
-		c.warn(c.dirs.writeLife(n.Container, l, 0))
-	}
 }
 
 // lost is called when a keeper's connection ended. If it died, and nobody else goes
