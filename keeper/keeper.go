@@ -96,7 +96,7 @@ type life struct {
 	Pid    int   // 0 while it is being started
 	Run    int64 // 0 while it is being started
 	At     time.Time
-	Ended  bool // and its exit was noted
+	Ended  int64 // the run whose exit was noted last
 }
 
 var errGone = errors.New("the keeper died")

@@ -64,6 +64,7 @@ func keep(root string, how launcher) error {
 	signal.Notify(ended, proc.ChildEnded)
 	var wait sync.WaitGroup
 	wait.Go(func() { s.reapOrphans(ended) })
+	wait.Go(func() { s.slim() })
 	err = s.serve()
 	cancel()
 	wait.Wait()

@@ -73,7 +73,7 @@ func (c *Client) strays(ctx context.Context, ended map[string]int64) error {
 		c.mu.Lock()
 		_, known := c.held[name]
 		c.mu.Unlock()
-		if err != nil || known || l.Pid == 0 || l.Ended || ended[id] >= l.Run || strings.HasPrefix(id, ".") {
+		if err != nil || known || l.Pid == 0 || l.Ended >= l.Run || ended[id] >= l.Run || strings.HasPrefix(id, ".") {
 			continue
 		}
 		r := record{Name: name, Run: l.Run, Pid: l.Pid, At: l.At, Cgroup: l.Cgroup}

@@ -271,20 +271,15 @@ func (d dirs) readNote(n task.Name, run int64) (task.Exit, bool) {
 	return note.Exit, true
 }
 
-// writeLife writes a container's file in one call, so that it is whole or empty; a
-// new one with create (os.O_CREATE) alone.
-func (d dirs) writeLife(container string, l life, create int) error {
+// writeLife writes a container's file, so that whoever reads it finds it whole.
+func (d dirs) writeLife(container string, l life) error {
 	b, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(filepath.Join(d.live(), container), os.O_WRONLY|create|os.O_TRUNC, 0o600)
-	if create == 0 && errors.Is(err, fs.ErrNotExist) {
-		return nil // destroyed meanwhile
-	}
 	if err == nil {
-		_, err = f.Write(b)
-		err = errors.Join(err, f.Close())
+		path := filepath.Join(d.live(), container)
+		tmp := filepath.Join(d.live(), "."+container)
+		if err = os.WriteFile(tmp, b, 0o600); err == nil {
+			err = os.Rename(tmp, path)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("note that %s lives: %w", container, err)
@@ -292,13 +287,39 @@ func (d dirs) writeLife(container string, l life, create int) error {
 	return nil
 }
 
+// bury adds to a container's file that the exit of a run was noted. A container that
+// was destroyed meanwhile has none.
+func (d dirs) bury(container string, run int64) error {
+	f, err := os.OpenFile(filepath.Join(d.live(), container), os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(f, "\n{\"Ended\":%d}", run)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("note that %s lives no more: %w", container, err)
+	}
+	return nil
+}
+
 func (d dirs) readLife(container string) (l life, err error) {
-	b, err := os.ReadFile(filepath.Join(d.live(), container))
+	f, err := os.Open(filepath.Join(d.live(), container))
 	if err != nil {
 		return l, err
 	}
-	if err := json.Unmarshal(b, &l); err != nil {
+	defer f.Close()
+	dec := json.NewDecoder(f)
+	if err := dec.Decode(&l); err != nil {
 		return l, fmt.Errorf("read what is known of %s: %w", container, err)
+	}
+	for dec.More() {
+		var later struct{ Ended int64 }
+		if dec.Decode(&later) != nil {
+			break
+		}
+		l.Ended = max(l.Ended, later.Ended)
 	}
 	return l, nil
 }

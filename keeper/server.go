@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -36,13 +37,14 @@ type server struct {
 	second  *second        // the standby that we feed; nil when there is none
 	waiting *waiting       // what we are the standby for; nil when nothing
 	alone   *time.Timer    // runs while no engine is connected
+	busy    chan struct{}  // of length one: there was a request
 	work    sync.WaitGroup // links and processes
 }
 
 func newServer(ctx context.Context, d dirs, l *net.UnixListener, how launcher) *server {
 	return &server{
 		ctx: ctx, dirs: d, launcher: how, listener: l, socket: filepath.Join(d.keepers(), filepath.Base(l.Addr().String())), build: buildOf("/proc/self/exe"),
-		procs: map[task.Name]*process{}, ending: map[int64]*process{},
+		procs: map[task.Name]*process{}, ending: map[int64]*process{}, busy: make(chan struct{}, 1),
 	}
 }
 
@@ -192,6 +194,7 @@ func (s *server) leaveIfDone() {
 // request answers a request that may take its time.
 func (s *server) request(l *link, p *parcel) {
 	defer p.close()
+	defer s.stir()
 	answer := message{Op: opAnswer, ID: p.ID}
 	var proc *process
 	var err error
@@ -354,6 +357,36 @@ func (s *server) tellExit(p *process, exit task.Exit) {
 	case <-p.noted:
 	case <-l.dead:
 	case <-late.C:
+	}
+}
+
+// slim gives back the memory that starting took, when nothing was started for a while.
+func (s *server) slim() {
+	for s.stir(); ; {
+		select {
+		case <-s.busy:
+		case <-s.ctx.Done():
+			return
+		}
+		for quiet := false; !quiet; {
+			select {
+			case <-s.busy:
+			case <-time.After(slimTime):
+				quiet = true
+			case <-s.ctx.Done():
+				return
+			}
+		}
+		debug.FreeOSMemory()
+		proc.ForgetProgram()
+	}
+}
+
+// stir notes that there was something to do.
+func (s *server) stir() {
+	select {
+	case s.busy <- struct{}{}:
+	default:
 	}
 }
 

@@ -3,7 +3,6 @@ package keeper
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"lighter/linux/proc"
@@ -63,7 +62,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	p.Cgroup = req.Spec.Linux.CgroupsPath
 	// Before there is anything to clean up, note where to look for it.
 	l := life{Cgroup: p.Cgroup}
-	if err := s.dirs.writeLife(p.Name.Container, l, os.O_CREATE); err != nil {
+	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
 		return err
 	}
 	rootfs := req.take(fdRootfs).File("rootfs")
@@ -78,7 +77,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 		return err
 	}
 	l.Pid, l.Run, l.At = p.Pid, p.Run, p.At
-	if err := s.dirs.writeLife(p.Name.Container, l, os.O_CREATE); err != nil {
+	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
 		complain("start of "+p.Name.String(), err)
 	}
 	return nil
