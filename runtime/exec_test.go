@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -384,6 +385,29 @@ func TestInitInPlaceOfTheProgram(t *testing.T) {
 	if !strings.Contains(r.out, "docker-init: applet not found") {
 		t.Errorf("%+v", r)
 	}
+}
+
+func TestManyExecsInParallel(t *testing.T) {
+	l := newLab(t)
+	spec := l.spec()
+	p := l.holder(spec)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 25 {
+				process := *spec.Process
+				want := fmt.Sprint(i, "-", j)
+				process.Args = []string{"echo", want}
+				if r := l.exec(p, spec, &process); r.err != nil || r.out != want+"\n" {
+					t.Errorf("%s: %+v", want, r)
+				}
+			}
+		})
+	}
+	for range 20 {
+		runtime.GC()
+	}
+	wg.Wait()
 }
 
 func TestManyInParallel(t *testing.T) {

@@ -22,15 +22,17 @@ ok:
 	MOVQ	$0, errno+24(FP)
 	RET
 
-// func respawn(flags, stack, ptid, arena uintptr) (pid, errno uintptr)
+// func respawn(flags, stack, ptid, arena, begin uintptr) (pid, errno uintptr)
 //
-// The child gets a stack of its own, and begins at entered(arena). The wrapper of
-// entered loads g from thread-local storage, so that is given, too: above the stack.
-TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-48
+// The child gets a stack of its own, and thread-local storage that is there: above
+// the stack. It begins at begin, a Go function of one argument, as ABIInternal has it;
+// a wrapper would be instrumented by the race detector, whose memory it has not.
+TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-56
 	MOVQ	flags+0(FP), DI
 	MOVQ	stack+8(FP), SI
 	MOVQ	ptid+16(FP), DX
 	MOVQ	arena+24(FP), R12
+	MOVQ	begin+32(FP), R13
 	XORL	R10, R10
 	MOVQ	SI, R8
 	MOVQ	$56, AX // SYS_clone
@@ -39,17 +41,19 @@ TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-48
 	JEQ	born
 	CMPQ	AX, $0xfffffffffffff001
 	JLS	made
-	MOVQ	$-1, pid+32(FP)
+	MOVQ	$-1, pid+40(FP)
 	NEGQ	AX
-	MOVQ	AX, errno+40(FP)
+	MOVQ	AX, errno+48(FP)
 	RET
 made:
-	MOVQ	AX, pid+32(FP)
-	MOVQ	$0, errno+40(FP)
+	MOVQ	AX, pid+40(FP)
+	MOVQ	$0, errno+48(FP)
 	RET
 born:
 	XORL	BP, BP
-	SUBQ	$32, SP
-	MOVQ	R12, 0(SP)
-	CALL	·entered(SB)
+	SUBQ	$64, SP
+	XORPS	X15, X15
+	XORL	R14, R14
+	MOVQ	R12, AX
+	CALL	R13
 	INT	$3

@@ -20,14 +20,16 @@ ok:
 	MOVD	ZR, errno+24(FP)
 	RET
 
-// func respawn(flags, stack, ptid, arena uintptr) (pid, errno uintptr)
+// func respawn(flags, stack, ptid, arena, begin uintptr) (pid, errno uintptr)
 //
-// The child gets a stack of its own, and begins at entered(arena).
-TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-48
+// The child gets a stack of its own, and begins at begin, a Go function of one
+// argument, as ABIInternal has it.
+TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-56
 	MOVD	flags+0(FP), R0
 	MOVD	stack+8(FP), R1
 	MOVD	ptid+16(FP), R2
 	MOVD	arena+24(FP), R19
+	MOVD	begin+32(FP), R20
 	MOVD	R1, R3
 	MOVD	$0, R4
 	MOVD	$220, R8 // SYS_clone
@@ -36,17 +38,18 @@ TEXT ·respawn(SB),NOSPLIT|NOFRAME,$0-48
 	CMN	$4095, R0
 	BCC	made
 	MOVD	$-1, R4
-	MOVD	R4, pid+32(FP)
+	MOVD	R4, pid+40(FP)
 	NEG	R0, R0
-	MOVD	R0, errno+40(FP)
+	MOVD	R0, errno+48(FP)
 	RET
 made:
-	MOVD	R0, pid+32(FP)
-	MOVD	ZR, errno+40(FP)
+	MOVD	R0, pid+40(FP)
+	MOVD	ZR, errno+48(FP)
 	RET
 born:
 	MOVD	$0, R29
-	SUB	$32, RSP
-	MOVD	R19, 8(RSP)
-	CALL	·entered(SB)
+	SUB	$64, RSP
+	MOVD	$0, g
+	MOVD	R19, R0
+	CALL	(R20)
 	BRK

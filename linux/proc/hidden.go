@@ -22,10 +22,10 @@ import (
 // of our heap, as it is kept out of it (MADV_DONTFORK): only an arena that holds the
 // last steps, the program's arguments, and its stack.
 
-// respawn is assembly: the child runs entered on the stack that is given to it.
+// respawn is assembly: the child runs begin(arena) on the stack that is given to it.
 //
 //go:noescape
-func respawn(flags, stack, ptid, arena uintptr) (pid, errno uintptr)
+func respawn(flags, stack, ptid, arena, begin uintptr) (pid, errno uintptr)
 
 // arena is the head of the memory that the second child has.
 type arena struct {
@@ -36,6 +36,7 @@ type arena struct {
 	report uintptr // the descriptor to tell the outcome on; exec closes it
 	top    uintptr // of the stack
 	pid    uintptr // where its own pid is written in our memory, not in its
+	begin  uintptr // the code of entered
 }
 
 // entered is the second child.
@@ -163,6 +164,8 @@ func (p *Plan) newArena() (mem []byte, a *arena, err error) {
 		stat: w.alloc(int(unsafe.Sizeof(unix.Statx_t{}))), texts: w.vecs(texts), message: w.vecs([]string{"exec ", "", ": ", "", "\n"}),
 		search: p.tail.search}
 	a.report = uintptr(p.hidden[1])
+	begin := entered
+	a.begin = **(**uintptr)(unsafe.Pointer(&begin)) // a func value points at its code's address
 	a.top = uintptr(unsafe.Pointer(&mem[size&^15-16]))
 	return mem, a, nil
 }
@@ -188,7 +191,7 @@ func eachHeap(advise func(from, to uintptr)) error {
 		if _, err := fmt.Sscanf(fields[0], "%x-%x", &from, &to); err != nil {
 			return fmt.Errorf("/proc/self/maps: %w", err)
 		}
-		code := len(fields) > 5 && strings.HasPrefix(fields[5], "/") && strings.Contains(fields[1], "x")
+		code := len(fields) > 5 && strings.HasPrefix(fields[5], "/") && !strings.Contains(fields[1], "w")
 		if !code && !strings.Contains(in.Text(), arenaName) && (len(fields) < 6 || !strings.HasPrefix(fields[5], "[v")) {
 			advise(from, to)
 		}

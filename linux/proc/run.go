@@ -111,7 +111,7 @@ func child(steps *step, count uintptr, t *tail, out *outcome) {
 		out.kind, out.at, out.errno = failed, i, (*step)(unsafe.Add(unsafe.Pointer(steps), i*unsafe.Sizeof(step{}))).errno
 	} else if t.arena != nil {
 		// CLONE_PARENT: it is our parent's child as we are.
-		_, i = respawn(unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID|unix.CLONE_SETTLS, t.arena.top, t.arena.pid, uintptr(unsafe.Pointer(t.arena)))
+		_, i = respawn(unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID|unix.CLONE_SETTLS, t.arena.top, t.arena.pid, uintptr(unsafe.Pointer(t.arena)), t.arena.begin)
 		if i != 0 {
 			out.kind, out.at, out.errno = failed, count, i
 		}
