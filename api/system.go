@@ -47,6 +47,8 @@ type Info struct {
 	Plugins             Plugins
 	MemoryLimit         bool
 	SwapLimit           bool
+	KernelMemory        bool `json:",omitempty"` // before API 1.42
+	KernelMemoryTCP     bool `json:",omitempty"`
 	CPUCfsPeriod        bool `json:"CpuCfsPeriod"`
 	CPUCfsQuota         bool `json:"CpuCfsQuota"`
 	CPUShares           bool

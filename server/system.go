@@ -38,8 +38,15 @@ func (sys *system) version(w http.ResponseWriter, _ *request) error {
 // oldInfo is what GET /info showed besides, before API 1.50.
 type oldInfo struct {
 	api.Info
+	RegistryConfig    oldRegistries
 	BridgeNfIptables  bool
 	BridgeNfIP6tables bool `json:"BridgeNfIp6tables"`
+}
+
+type oldRegistries struct {
+	*api.RegistryConfig
+	CIDRs     *[]string `json:"AllowNondistributableArtifactsCIDRs,omitempty"`
+	Hostnames *[]string `json:"AllowNondistributableArtifactsHostnames,omitempty"`
 }
 
 func (sys *system) info(w http.ResponseWriter, r *request) error {
@@ -54,6 +61,9 @@ func (sys *system) info(w http.ResponseWriter, r *request) error {
 			info.SecurityOptions[i] = name
 		}
 	}
+	if !r.older("1.42") {
+		info.KernelMemory = false
+	}
 	if r.older("1.44") {
 		for name, rt := range info.Runtimes {
 			rt.Status = nil
@@ -67,7 +77,11 @@ func (sys *system) info(w http.ResponseWriter, r *request) error {
 		}
 	}
 	if r.older("1.50") {
-		return writeJSON(w, http.StatusOK, oldInfo{Info: info})
+		old := oldInfo{Info: info, RegistryConfig: oldRegistries{RegistryConfig: info.RegistryConfig}}
+		if r.older("1.47") {
+			old.RegistryConfig.CIDRs, old.RegistryConfig.Hostnames = new([]string), new([]string)
+		}
+		return writeJSON(w, http.StatusOK, old)
 	}
 	return writeJSON(w, http.StatusOK, info)
 }

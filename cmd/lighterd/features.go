@@ -15,15 +15,7 @@ func features(l cgroup.Layout) container.Features {
 	if l.Mode == cgroup.V2 {
 		return features2(l)
 	}
-	has := func(controller, file string) bool {
-		for _, h := range l.Hierarchies {
-			if slices.Contains(h.Controllers, controller) {
-				_, err := os.Stat(filepath.Join(h.Mount, file))
-				return err == nil
-			}
-		}
-		return false
-	}
+	has := func(controller, file string) bool { return controls(l, controller, file) }
 	f := container.Features{
 		Memory: has("memory", "memory.limit_in_bytes"), Swap: has("memory", "memory.memsw.limit_in_bytes"),
 		MemoryReservation: has("memory", "memory.soft_limit_in_bytes"), Swappiness: has("memory", "memory.swappiness"),
@@ -41,6 +33,17 @@ func features(l cgroup.Layout) container.Features {
 	return f
 }
 
+// controls reports whether a version 1 controller has a file at its root.
+func controls(l cgroup.Layout, controller, file string) bool {
+	for _, h := range l.Hierarchies {
+		if slices.Contains(h.Controllers, controller) {
+			_, err := os.Stat(filepath.Join(h.Mount, file))
+			return err == nil
+		}
+	}
+	return false
+}
+
 // features2 is features on version 2, whose root has no files of limits to look for:
 // the controllers tell.
 func features2(l cgroup.Layout) container.Features {
@@ -56,7 +59,10 @@ func features2(l cgroup.Layout) container.Features {
 
 // limits puts in GET /info which limits there are, and warns of those that are not,
 // in Docker's words.
-func limits(info *api.Info, f container.Features, v2 bool) {
+func limits(info *api.Info, f container.Features, l cgroup.Layout) {
+	v2 := l.Mode == cgroup.V2
+	info.KernelMemory = controls(l, "memory", "memory.kmem.limit_in_bytes")
+	info.KernelMemoryTCP = controls(l, "memory", "memory.kmem.tcp.limit_in_bytes")
 	info.MemoryLimit, info.SwapLimit, info.OomKillDisable = f.Memory, f.Swap, f.OomKillDisable
 	info.CPUCfsPeriod, info.CPUCfsQuota, info.CPUShares, info.CPUSet = f.CPUCfs, f.CPUCfs, f.CPUShares, f.Cpuset
 	info.PidsLimit = f.Pids

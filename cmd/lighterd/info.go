@@ -68,7 +68,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 	}
 	info.DriverStatus = [][2]string{{"Backing Filesystem", backing(c.Root)}, {"Supports d_type", "true"},
 		{"Using metacopy", "false"}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
-	limits(&info, f, l.Mode == cgroup.V2)
+	limits(&info, f, l)
 	return info
 }
 
