@@ -136,6 +136,11 @@ func start(d dirs, lighter string, l *net.UnixListener) (*os.Process, error) {
 	}
 	defer log.Close()
 	args := []string{"lighter", "keeper", "--exec-root", d.root}
+	// A keeper's child is for a moment in a container, and still of this program then.
+	if dir, name, err := fs.Unwritable(lighter); err == nil && lighter != "/proc/self/exe" {
+		defer dir.Close()
+		lighter = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+	}
 	return proc.Spawn(lighter, args, os.Environ(), []*os.File{null, log, log, listening})
 }
 
