@@ -94,37 +94,22 @@ type segment struct {
 }
 
 // segments opens the files of a log, newest first. Opened files stay what they are,
-// whatever is renamed meanwhile; when the current one was renamed while we looked,
-// we look again.
-func segments(path string) ([]segment, error) {
-	for {
-		all, err := openAll(path)
-		if err != nil || len(all) == 0 {
+// whatever is renamed later. Names that were moved while we went through them, from
+// the oldest on, would show a file twice or not at all: then we go through them again.
+func segments(path string) (all []segment, err error) {
+	for range 1000 {
+		if all, err = openAll(path); err != nil || stable(path, all) {
 			return all, err
 		}
-		now, err := os.Stat(path)
-		first, err2 := all[0].file.Stat()
-		if err == nil && err2 == nil && os.SameFile(now, first) {
-			return all, nil
-		}
 		closeAll(all)
-		if errors.Is(err, fs.ErrNotExist) && !exists(rotated(path, 1)) {
-			return nil, nil
-		}
 	}
+	return nil, fmt.Errorf("read log %s: it is rotated faster than it can be opened", path)
 }
 
 func openAll(path string) (all []segment, err error) {
 	for i := range maxFiles {
-		name := path
-		if i > 0 {
-			name = rotated(path, i)
-		}
-		s, err := openSegment(name)
+		s, err := openSegment(numbered(path, i))
 		if errors.Is(err, fs.ErrNotExist) {
-			if i == 0 {
-				continue // between two steps of a rotation
-			}
 			break
 		}
 		if err != nil {
@@ -134,6 +119,37 @@ func openAll(path string) (all []segment, err error) {
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// numbered is the name of the n-th file, the current one being the 0th.
+func numbered(path string, n int) string {
+	if n == 0 {
+		return path
+	}
+	return rotated(path, n)
+}
+
+// stable says whether the names still lead to the files that were opened by them.
+func stable(path string, all []segment) bool {
+	for i, s := range all {
+		name := numbered(path, i)
+		if s.gz {
+			name += ".gz"
+		}
+		now, err := os.Stat(name)
+		opened, err2 := s.file.Stat()
+		if err != nil || err2 != nil || !os.SameFile(now, opened) {
+			return false
+		}
+	}
+	// A file on its way from one number to the next leaves a gap of one.
+	for i := range 2 {
+		name := numbered(path, max(len(all), 1)+i)
+		if exists(name) || exists(name+".gz") {
+			return false
+		}
+	}
+	return true
 }
 
 func openSegment(name string) (segment, error) {
