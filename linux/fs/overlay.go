@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,9 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 	if o.ReadOnly {
 		attrs = ReadOnly
 	}
+	if oldOverlay.Load() {
+		return overlayByMount(o, attrs)
+	}
 	c := New("overlay")
 	c.Set("source", "overlay")
 	for _, dir := range o.Lower {
@@ -42,17 +46,23 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 			c.Flag("volatile")
 		}
 	}
-	if c.err != nil && c.fd >= 0 && errors.Is(c.err, unix.EINVAL) {
-		// Before Linux 6.5 there is no lowerdir+.
-		unix.Close(c.fd)
-		return overlayByMount(o, attrs)
-	}
 	f, err := c.Mount(attrs)
+	if errors.Is(err, unix.EINVAL) {
+		// Before Linux 6.5 there is no lowerdir+. Some kernels say so when the option is
+		// set, some when the file system is made; neither says that it is for this reason.
+		if f, oerr := overlayByMount(o, attrs); oerr == nil {
+			oldOverlay.Store(true)
+			return f, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("overlay on %s: %w", o.Lower[0], err)
 	}
 	return f, nil
 }
+
+// oldOverlay is set once the kernel has shown that it knows no lowerdir+.
+var oldOverlay atomic.Bool
 
 // overlayByMount mounts by mount(2), whose option string holds one page only, so
 // the folders are named relative to one they share, from a thread that has a mount
