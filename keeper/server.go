@@ -106,13 +106,15 @@ func (s *server) greet(l *link, p *parcel) {
 		l.tell(m)
 		return
 	}
-	if w := s.waitingFor(); w != nil && !s.takeOver(w) {
+	w := s.waitingFor()
+	standby := w != nil && !s.takeOver(w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if standby || s.leaving || s.retired && len(s.procs) == 0 {
 		m.Standby = true
 		l.tell(m)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var all []*process
 	for _, p := range s.procs {
 		if p != nil {

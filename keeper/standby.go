@@ -88,7 +88,7 @@ func (s *server) hearPrimary(w *waiting, p *parcel) {
 		w.drop()
 		w.mu.Unlock()
 		s.mu.Lock()
-		s.waiting = nil
+		s.waiting, s.retired = nil, true // an engine that finds us now gets nothing of us
 		s.mu.Unlock()
 		return
 	}

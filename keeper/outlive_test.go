@@ -1,0 +1,155 @@
+package keeper
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"lighter/task"
+)
+
+// talk says something and waits until it is heard.
+func talk(t *testing.T, conn *net.UnixConn, say, hear string) {
+	t.Helper()
+	conn.Write([]byte(say))
+	var got bytes.Buffer
+	b := make([]byte, 1000)
+	for !strings.Contains(got.String(), hear) {
+		n, err := conn.Read(b)
+		got.Write(b[:n])
+		if err != nil {
+			t.Fatalf("%q: %v, want %q", got.String(), err, hear)
+		}
+	}
+}
+
+const echo = "while read x; do echo heard $x; done; exit 5"
+
+// An attached terminal and an attached pipe go on without an engine, and with the
+// next one.
+func TestAttachedOutlivesEngine(t *testing.T) {
+	for name, stdio := range map[string]task.Stdio{
+		"terminal": {Terminal: true, Stdin: true}, "pipe": {Stdin: true, StdinOnce: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			theirs, ours := pair(t)
+			r.launch("a", stdio, []task.Client{{Conn: theirs, Stdin: true, Stdout: true}}, "/bin/sh", "-c", echo)
+			theirs.Close()
+			talk(t, ours, "one\n", "heard one")
+			r.c.Close()
+			talk(t, ours, "two\n", "heard two")
+			until(t, "there is a standby", func() bool { return len(keepers(r.root)) == 2 })
+			talk(t, ours, "three\n", "heard three")
+			r.connect()
+			until(t, "the standby leaves", func() bool { return len(keepers(r.root)) == 1 })
+			if got := r.c.Running(); len(got) != 1 || got[0].Name.Container != "a" {
+				t.Fatalf("running: %v", got)
+			}
+			talk(t, ours, "four\n", "heard four")
+			if stdio.Terminal {
+				ours.Write([]byte{4}) // ctrl-d
+			} else {
+				ours.CloseWrite()
+			}
+			if e := r.exit("a"); e.Code != 5 {
+				t.Errorf("exit %+v", e)
+			}
+		})
+	}
+}
+
+// A process and its stdin outlive the keeper; who attaches again talks to it.
+func TestProcessOutlivesKeeper(t *testing.T) {
+	for name, stdio := range map[string]task.Stdio{
+		"terminal": {Terminal: true, Stdin: true}, "pipe": {Stdin: true, StdinOnce: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			started := r.launch("a", stdio, nil, "/bin/sh", "-c", echo)
+			for range 3 {
+				syscall.Kill(keepers(r.root)[0], syscall.SIGKILL)
+				theirs, ours := pair(t)
+				err := r.c.Attach(r.ctx, task.Name{Container: "a"}, task.Client{Conn: theirs, Stdin: true, Stdout: true})
+				theirs.Close()
+				if err != nil {
+					// It was heard by the keeper that was about to die.
+					continue
+				}
+				ours.Write([]byte("hello\n"))
+				b := make([]byte, 1000)
+				ours.Read(b)
+			}
+			until(t, "the keeper is back", func() bool { return len(keepers(r.root)) == 1 })
+			theirs, ours := pair(t)
+			if err := r.c.Attach(r.ctx, task.Name{Container: "a"}, task.Client{Conn: theirs, Stdin: true, Stdout: true}); err != nil {
+				t.Fatal(err)
+			}
+			theirs.Close()
+			talk(t, ours, "again\n", "heard again")
+			if got := r.c.Running(); len(got) != 1 || got[0].Pid != started.Pid {
+				t.Errorf("running: %v", got)
+			}
+			if stdio.Terminal {
+				ours.Write([]byte{4})
+			} else {
+				ours.CloseWrite()
+			}
+			if e := r.exit("a"); e.Code != 5 || e.Unknown {
+				t.Errorf("exit %+v", e)
+			}
+		})
+	}
+}
+
+// The stdin that a client closed stays closed: nobody's copy of it holds it open.
+func TestStdinEndsWhereverItIsHeld(t *testing.T) {
+	r := newRig(t)
+	r.launch("a", task.Stdio{Stdin: true, StdinOnce: true}, nil, "/bin/sh", "-c", "cat; exit 9")
+	r.c.Close()
+	until(t, "there is a standby", func() bool { return len(keepers(r.root)) == 2 })
+	r.connect()
+	theirs, ours := pair(t)
+	if err := r.c.Attach(r.ctx, task.Name{Container: "a"}, task.Client{Conn: theirs, Stdin: true}); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	ours.CloseWrite()
+	if e := r.exit("a"); e.Code != 9 {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+// A name can be used again as soon as its exit is known.
+func TestStartAgainAtOnce(t *testing.T) {
+	r := newRig(t)
+	for range 20 {
+		r.launch("a", task.Stdio{}, nil, "/bin/echo", "x")
+		r.exit("a")
+	}
+	if got := text(t, r.log("a").Path, "stdout"); got != strings.Repeat("x\n", 20) {
+		t.Errorf("log %q", got)
+	}
+}
+
+func TestBothDieAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.launch("a", task.Stdio{}, nil, "/bin/sleep", "100")
+	r.launch("b", task.Stdio{}, nil, "/bin/true")
+	r.exit("b")
+	r.c.Close()
+	syscall.Kill(keepers(r.root)[0], syscall.SIGKILL)
+	until(t, "it is dead", func() bool { return len(keepers(r.root)) == 0 })
+	r.connect()
+	// Without a cgroup, as here, nothing tells whether the process is still that one.
+	if e := r.exit("a"); !e.Unknown {
+		t.Errorf("exit %+v", e)
+	}
+	select {
+	case e := <-r.exits:
+		t.Errorf("told again: %+v", e)
+	default:
+	}
+}
