@@ -205,10 +205,9 @@ var ipcSysctls = []string{"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "ke
 // sysctlPath checks that a parameter is of a namespace that the container has to
 // itself, and gives its path in procfs.
 func (b *builder) sysctlPath(key, value string) (string, error) {
-	dots, file := key, strings.ReplaceAll(key, ".", "/")
+	dots, file := key, key
 	if slash := strings.IndexByte(key, '/'); slash >= 0 && (strings.IndexByte(key, '.') < 0 || slash < strings.IndexByte(key, '.')) {
 		// In this form a dot is part of a name: net/ipv4/conf/eth0.100/forwarding.
-		file = key
 		dots = strings.NewReplacer("/", ".", ".", "/").Replace(key)
 	} else {
 		file = strings.NewReplacer(".", "/", "/", ".").Replace(key)

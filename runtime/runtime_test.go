@@ -29,7 +29,6 @@ type lab struct {
 	t     testing.TB
 	lower string
 	n     atomic.Int64
-	keep  []*os.File
 }
 
 var number atomic.Int64
