@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,13 +25,14 @@ func imageTree(ctx context.Context, a *App, o imagesOptions) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.Images().List(ctx, client.ImageListOptions{All: o.all, Filters: o.filters.values})
+	list, err := c.Images().List(ctx, client.ImageListOptions{All: o.all, Manifests: true, Filters: o.filters.values})
 	if err != nil {
 		return err
 	}
 	if !o.all {
 		list = slices.DeleteFunc(list, func(img api.ImageSummary) bool { return nameless(&img) })
 	}
+	slices.SortStableFunc(list, func(x, y api.ImageSummary) int { return cmp.Compare(y.Created, x.Created) })
 	width := 80
 	if w, _, err := term.GetSize(int(a.Out.Fd())); err == nil && w > 0 {
 		width = max(w, 20)
@@ -42,12 +44,12 @@ func imageTree(ctx context.Context, a *App, o imagesOptions) error {
 			first = max(first, len(name))
 		}
 	}
-	first = max(min(first, width-fixed), 12)
+	first = max(min(first, width-fixed), len("Image"))
 	var b strings.Builder
 	b.WriteString("WARNING: This is an experimental feature. The output may change and shouldn't be depended on.\n")
 	fmt.Fprintf(&b, "%*s\n\n", width, "Info ->  U In Use ")
 	bold := func(s string, width int) {
-		fmt.Fprintf(&b, "\x1b[39m\x1b[1m%s\x1b[0m%*s", s, width-len(s), "")
+		fmt.Fprintf(&b, "\x1b[39m\x1b[1m%s\x1b[0m%*s", s, max(width-len(s), 0), "")
 	}
 	bold("IMAGE", first+3)
 	bold("ID", 12+3)

@@ -20,6 +20,7 @@ func (c *Client) Images() Images { return Images{c} }
 type ImageListOptions struct {
 	All        bool // intermediate ones, too
 	SharedSize bool
+	Manifests  bool // what there is for each platform, from engines that know
 	Filters    api.Filters
 }
 
@@ -28,6 +29,7 @@ func (s Images) List(ctx context.Context, o ImageListOptions) (v []api.ImageSumm
 	query := url.Values{}
 	set(query, "all", o.All)
 	set(query, "shared-size", o.SharedSize)
+	set(query, "manifests", o.Manifests)
 	put(query, "filters", o.Filters.Encode())
 	return v, s.c.call(ctx, "GET", "/images/json", query, nil, &v)
 }
