@@ -16,48 +16,66 @@ import (
 	"lighter/linux/proc"
 )
 
-// builder compiles one start.
-type builder struct {
+// base is what all parts of one start share.
+type base struct {
 	o       Options
 	process *specs.Process
-	spec    *specs.Spec // nil for an exec
+	spec    *specs.Spec // of an exec: its filter alone
 
 	plan   *proc.Plan
 	space  namespaces
 	ids    mapping
-	tree   tree
 	group  *cgroup.Group
 	join   *cgroup.Join
 	made   func() error // waits for group and join
-	env    []string
-	paths  []string // where the program may lie
-	master *os.File // the terminal
-	slave  *os.File
-	filter []byte
-	stdio  [3]*os.File
 	warns  []string
 	opened []*os.File // closed when the child is on its way
 }
 
-func newBuilder(process *specs.Process, o Options, spec *specs.Spec, copied bool) (_ *builder, err error) {
-	b := &builder{o: o, process: process, spec: spec, plan: proc.NewPlan()}
+// files compiles what the process finds as its files.
+type files struct {
+	*base
+	tree tree
+}
+
+// identity compiles who the process is, and what it may do.
+type identity struct {
+	*base
+	env    []string
+	paths  []string // where the program may lie
+	filter []byte
+}
+
+// builder compiles one start, of its parts.
+type builder struct {
+	*base
+	files
+	identity
+	master *os.File // the terminal
+	slave  *os.File
+	stdio  [3]*os.File
+}
+
+func newBuilder(process *specs.Process, o Options, spec *specs.Spec, copied bool) (*builder, error) {
+	b := &base{o: o, process: process, spec: spec, plan: proc.NewPlan()}
 	if copied {
+		var err error
 		if b.plan, err = proc.NewCopyPlan(); err != nil {
 			return nil, err
 		}
 	}
-	return b, nil
+	return &builder{base: b, files: files{base: b}, identity: identity{base: b}}, nil
 }
 
 // own has f closed with the builder.
-func (b *builder) own(f *os.File, err error) (*os.File, error) {
+func (b *base) own(f *os.File, err error) (*os.File, error) {
 	if err == nil {
 		b.opened = append(b.opened, f)
 	}
 	return f, err
 }
 
-func (b *builder) close() {
+func (b *base) close() {
 	for _, f := range b.opened {
 		f.Close()
 	}
@@ -124,7 +142,7 @@ func (b *builder) run(pid *os.File) (*Process, error) {
 }
 
 // cgroup has the group made beside us.
-func (b *builder) cgroup() error {
+func (b *base) cgroup() error {
 	path := b.spec.Linux.CgroupsPath
 	if path == "" {
 		return nil
@@ -145,7 +163,7 @@ func (b *builder) cgroup() error {
 }
 
 // grouped waits until the group is there.
-func (b *builder) grouped() error {
+func (b *base) grouped() error {
 	if b.made == nil {
 		return nil
 	}
@@ -153,7 +171,7 @@ func (b *builder) grouped() error {
 }
 
 // joinCgroup has the child join the group before it does anything else.
-func (b *builder) joinCgroup() error {
+func (b *base) joinCgroup() error {
 	if err := b.grouped(); err != nil || b.join == nil {
 		return err
 	}
@@ -325,7 +343,7 @@ func (b *builder) descriptors() error {
 }
 
 // high gives a descriptor of f above 2.
-func (b *builder) high(f *os.File) (proc.Fd, error) {
+func (b *base) high(f *os.File) (proc.Fd, error) {
 	fd := proc.File(f)
 	if fd.Number() > 2 {
 		return fd, nil
@@ -363,7 +381,7 @@ func (b *builder) program() error {
 }
 
 // environment makes env and paths; read reads a file of the container.
-func (b *builder) environment(read func(path string, limit int64) ([]byte, error)) error {
+func (b *identity) environment(read func(path string, limit int64) ([]byte, error)) error {
 	seen := make(map[string]bool, len(b.process.Env))
 	env := make([]string, 0, len(b.process.Env)+1)
 	path := ""

@@ -15,7 +15,7 @@ import (
 // cgroups mounts what a container sees of control groups: on version 2 the
 // hierarchy, on version 1 and hybrid hosts a tmpfs with a folder for each version 1
 // hierarchy. Without a cgroup namespace of its own it sees its own groups only.
-func (b *builder) cgroups(m *specs.Mount, o mountOptions) error {
+func (b *files) cgroups(m *specs.Mount, o mountOptions) error {
 	layout, err := cgroup.Detect()
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (b *builder) cgroups(m *specs.Mount, o mountOptions) error {
 }
 
 // bindCgroupIn shows a group's folder under name in the tmpfs that holds them.
-func (b *builder) bindCgroupIn(shell *os.File, dir, name string, attrs uint64) error {
+func (b *files) bindCgroupIn(shell *os.File, dir, name string, attrs uint64) error {
 	src, err := b.own(fs.Clone(nil, dir, false))
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (b *builder) bindCgroupIn(shell *os.File, dir, name string, attrs uint64) e
 }
 
 // cgroupLinks gives each of several controllers in one hierarchy a name of its own.
-func (b *builder) cgroupLinks(shell *os.File, name string) error {
+func (b *files) cgroupLinks(shell *os.File, name string) error {
 	if !strings.Contains(name, ",") {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (b *builder) cgroupLinks(shell *os.File, name string) error {
 }
 
 // bindCgroup shows a part of the host's hierarchy as it is.
-func (b *builder) bindCgroup(m *specs.Mount, o mountOptions, source, dest string) error {
+func (b *files) bindCgroup(m *specs.Mount, o mountOptions, source, dest string) error {
 	bind := &specs.Mount{Destination: dest, Type: "bind", Source: source, Options: m.Options}
 	o.bind, o.deep, o.data = true, false, nil
 	return b.bind(bind, o)

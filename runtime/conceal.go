@@ -19,7 +19,7 @@ import (
 // Files are covered by a null device that was looked at first; folders by an empty
 // tmpfs. What lies in proc or sysfs is resolved by the child beneath its own
 // fresh mounts of them, without following any link (CVE-2025-31133).
-func (b *builder) conceal() error {
+func (b *files) conceal() error {
 	c := &cover{b: b}
 	for _, name := range b.spec.Linux.MaskedPaths {
 		if err := c.mask(name); err != nil {
@@ -44,7 +44,7 @@ var reflection = map[string]func() (*os.File, error){
 }
 
 // look finds a path that is to be covered; ok is false when there is no such thing.
-func (b *builder) look(name string) (at spot, dir, ok bool, err error) {
+func (b *files) look(name string) (at spot, dir, ok bool, err error) {
 	at, err = b.tree.find(name, nil)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, proc.ENOTDIR) {
 		return at, false, false, nil
@@ -75,7 +75,7 @@ func (b *builder) look(name string) (at spot, dir, ok bool, err error) {
 }
 
 // readonly lays a path over itself, read-only.
-func (b *builder) readonly(name string) error {
+func (b *files) readonly(name string) error {
 	at, _, ok, err := b.look(name)
 	if err != nil || !ok {
 		return err
@@ -91,7 +91,7 @@ func (b *builder) readonly(name string) error {
 
 // cover holds what masked paths are covered with, made when it is first needed.
 type cover struct {
-	b     *builder
+	b     *files
 	null  *proc.Fd
 	empty *proc.Fd
 	host  bool // null is the host's
@@ -173,7 +173,7 @@ var trueNull = sync.OnceValue(func() error {
 
 // sysctls sets kernel parameters of the container's own namespaces, through its own
 // procfs and nothing else (CVE-2025-52881).
-func (b *builder) sysctls() error {
+func (b *files) sysctls() error {
 	if len(b.spec.Linux.Sysctl) == 0 {
 		return nil
 	}
@@ -204,7 +204,7 @@ var ipcSysctls = []string{"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "ke
 
 // sysctlPath checks that a parameter is of a namespace that the container has to
 // itself, and gives its path in procfs.
-func (b *builder) sysctlPath(key, value string) (string, error) {
+func (b *files) sysctlPath(key, value string) (string, error) {
 	dots, file := key, key
 	if slash := strings.IndexByte(key, '/'); slash >= 0 && (strings.IndexByte(key, '.') < 0 || slash < strings.IndexByte(key, '.')) {
 		// In this form a dot is part of a name: net/ipv4/conf/eth0.100/forwarding.

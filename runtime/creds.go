@@ -16,7 +16,7 @@ import (
 // credentials gives the process its limits, its user and its rights, and takes all
 // others. The order is the kernel's: limits are raised, and the bounding set is cut,
 // while we are still root; the filter comes last, so that it need not allow any of this.
-func (b *builder) credentials() error {
+func (b *identity) credentials() error {
 	first := b.workdir(b.plan.Add, false)
 	if err := b.limits(); err != nil {
 		return err
@@ -77,7 +77,7 @@ type capSets struct {
 }
 
 // wanted is what the spec wants, less what we do not hold.
-func (b *builder) wanted(held proc.HeldCaps) capSets {
+func (b *identity) wanted(held proc.HeldCaps) capSets {
 	want := b.process.Capabilities
 	if want == nil {
 		want = &specs.LinuxCapabilities{}
@@ -108,7 +108,7 @@ func (b *builder) wanted(held proc.HeldCaps) capSets {
 var filters sync.Map // of []byte by *seccomp.Program
 
 // compileFilter finds the program that confines the process, nil for none.
-func (b *builder) compileFilter() error {
+func (b *identity) compileFilter() error {
 	if b.filter != nil || b.spec.Linux.Seccomp == nil {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (b *builder) compileFilter() error {
 // nothing open that a link in /proc could lead out by, and then entered: so it lies
 // inside (CVE-2024-21626).
 // With again, whoever failed before is to enter now or fail.
-func (b *builder) workdir(add func(string, proc.Call) proc.Ref, again bool) proc.Ref {
+func (b *identity) workdir(add func(string, proc.Call) proc.Ref, again bool) proc.Ref {
 	cwd := b.process.Cwd
 	if cwd == "" {
 		cwd = "/"
@@ -152,7 +152,7 @@ func (b *builder) workdir(add func(string, proc.Call) proc.Ref, again bool) proc
 
 // user changes to the process's user, and goes to the working folder if that was
 // refused before.
-func (b *builder) user(cwd proc.Ref) error {
+func (b *identity) user(cwd proc.Ref) error {
 	u := b.process.User
 	for _, gid := range append([]uint32{u.GID}, u.AdditionalGids...) {
 		if _, err := b.ids.gid(gid); err != nil {
@@ -172,7 +172,7 @@ func (b *builder) user(cwd proc.Ref) error {
 }
 
 // limits sets what the process may use.
-func (b *builder) limits() error {
+func (b *identity) limits() error {
 	var kept []string
 	if b.spec != nil {
 		kept = strings.Split(b.spec.Annotations[KeepLimits], ",")
@@ -196,7 +196,7 @@ func (b *builder) limits() error {
 }
 
 // schedule sets how the process is scheduled, and what it takes itself to run on.
-func (b *builder) schedule() error {
+func (b *identity) schedule() error {
 	if s := b.process.Scheduler; s != nil {
 		c, err := proc.Scheduler(string(s.Policy), s.Nice, s.Priority, flagNames(s.Flags), s.Runtime, s.Deadline, s.Period)
 		if err != nil {

@@ -25,7 +25,7 @@ var devLinks = [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}
 	{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"}}
 
 // devices fills /dev. A /dev that is bound from elsewhere is left as it is.
-func (b *builder) devices() error {
+func (b *files) devices() error {
 	dev, err := b.target("/dev", true)
 	if err != nil {
 		return fmt.Errorf("/dev: %w", err)
@@ -64,7 +64,7 @@ func (b *builder) devices() error {
 var deviceTypes = map[string]uint32{"c": fs.CharDevice, "u": fs.CharDevice, "b": fs.BlockDevice, "p": fs.Fifo}
 
 // device makes a device that the spec asks for.
-func (b *builder) device(d *specs.LinuxDevice) error {
+func (b *files) device(d *specs.LinuxDevice) error {
 	if slices.ContainsFunc(nodes, func(n node) bool { return d.Path == "/dev/"+n.name }) {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (b *builder) device(d *specs.LinuxDevice) error {
 }
 
 // node makes a device node; one that is there already must be the same.
-func (b *builder) node(dir *os.File, name string, mode, major, minor, uid, gid uint32) error {
+func (b *files) node(dir *os.File, name string, mode, major, minor, uid, gid uint32) error {
 	err := fs.Mknodat(dir, name, mode, major, minor)
 	if errors.Is(err, os.ErrExist) {
 		return sameNode(dir, name, mode, major, minor)

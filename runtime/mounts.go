@@ -16,7 +16,7 @@ import (
 )
 
 // root opens the root file system and lays all mounts of the spec over it.
-func (b *builder) root() (err error) {
+func (b *files) root() (err error) {
 	if b.tree.root = b.o.Rootfs; b.tree.root == nil {
 		if b.tree.root, err = b.own(fs.Clone(nil, b.spec.Root.Path, true)); err != nil {
 			return fmt.Errorf("root file system: %w", err)
@@ -132,7 +132,7 @@ func (o *mountOptions) attribute(word string) bool {
 }
 
 // mount compiles one mount of the spec.
-func (b *builder) mount(m *specs.Mount) error {
+func (b *files) mount(m *specs.Mount) error {
 	o, err := parseOptions(m.Options)
 	if err != nil {
 		return err
@@ -168,14 +168,14 @@ func (b *builder) mount(m *specs.Mount) error {
 }
 
 // lay attaches a mount that the parent has made.
-func (b *builder) lay(root *os.File, at spot, kind, name string) error {
+func (b *files) lay(root *os.File, at spot, kind, name string) error {
 	b.attach(proc.File(root), at, "mount "+name)
 	b.tree.lay(&point{path: at.path, kind: kind, root: root})
 	return nil
 }
 
 // bind has what lies at a path of the host appear in the container.
-func (b *builder) bind(m *specs.Mount, o mountOptions) error {
+func (b *files) bind(m *specs.Mount, o mountOptions) error {
 	src, err := b.own(fs.Clone(nil, m.Source, o.deep))
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (b *builder) bind(m *specs.Mount, o mountOptions) error {
 }
 
 // outside makes a file system that needs none of the container's namespaces.
-func (b *builder) outside(m *specs.Mount, o mountOptions, at spot) (*os.File, error) {
+func (b *files) outside(m *specs.Mount, o mountOptions, at spot) (*os.File, error) {
 	c := fs.New(m.Type)
 	if m.Source != "" {
 		c.Set("source", m.Source)
@@ -248,7 +248,7 @@ func hasOption(data []string, key string) bool {
 
 // mapOwners turns the owners that options name, which are the container's, into the
 // host's, as the file system is made outside the container's user namespace.
-func (b *builder) mapOwners(kind string, data []string) []string {
+func (b *files) mapOwners(kind string, data []string) []string {
 	if !b.ids.mapped() || kind != "tmpfs" && kind != "devpts" {
 		return data
 	}
@@ -277,7 +277,7 @@ func (b *builder) mapOwners(kind string, data []string) []string {
 
 // kernelFS mounts proc and sysfs, which must lie where they are said to: through a
 // link, they or what masks them could end up elsewhere.
-func (b *builder) kernelFS(m *specs.Mount, o mountOptions) error {
+func (b *files) kernelFS(m *specs.Mount, o mountOptions) error {
 	if m.Type == "sysfs" && b.ids.mapped() && b.space.made&proc.NewNet == 0 {
 		// Only the owner of a network namespace may mount sysfs for it.
 		bind := *m
@@ -290,7 +290,7 @@ func (b *builder) kernelFS(m *specs.Mount, o mountOptions) error {
 }
 
 // born has the child make a file system in its own namespaces.
-func (b *builder) born(m *specs.Mount, o mountOptions, kind, source string) error {
+func (b *files) born(m *specs.Mount, o mountOptions, kind, source string) error {
 	at, err := b.target(m.Destination, true)
 	if err != nil {
 		if errors.Is(err, proc.ENOTDIR) && (kind == "proc" || kind == "sysfs") {
@@ -318,7 +318,7 @@ func (b *builder) born(m *specs.Mount, o mountOptions, kind, source string) erro
 }
 
 // makeFS has the child make a file system, and gives its mount.
-func (b *builder) makeFS(what, kind string, attrs uint64, data []string) proc.Ref {
+func (b *files) makeFS(what, kind string, attrs uint64, data []string) proc.Ref {
 	f := b.plan.Add(what, proc.OpenFS(kind))
 	if kind == "proc" && b.space.pid != nil && b.plan.Hidden() {
 		// The child that mounts it is in our PID namespace.
@@ -342,7 +342,7 @@ var lxcfs = []string{"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc
 
 // outsideProc refuses to have anything but proc itself at or below /proc: what we
 // and others write there must be the kernel's (CVE-2019-16884, CVE-2019-19921).
-func (b *builder) outsideProc(at spot, m *specs.Mount, o mountOptions) error {
+func (b *files) outsideProc(at spot, m *specs.Mount, o mountOptions) error {
 	below, ok := strings.CutPrefix(at.path, "/proc")
 	switch {
 	case !ok || below != "" && below[0] != '/' || slices.Contains(lxcfs, at.path):

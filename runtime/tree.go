@@ -122,7 +122,7 @@ func rootOf(p *point) *os.File {
 
 // target finds where to mount something, and makes an empty folder or file there
 // when there is nothing.
-func (b *builder) target(name string, dir bool) (spot, error) {
+func (b *files) target(name string, dir bool) (spot, error) {
 	at, err := b.tree.find(name, func(in *os.File, name string, last bool) error {
 		if last && !dir {
 			return b.owned(in, name, fs.Createat(in, name, 0o644))
@@ -145,7 +145,7 @@ func (b *builder) target(name string, dir bool) (spot, error) {
 }
 
 // owned gives what we have just made to the container's root user.
-func (b *builder) owned(dir *os.File, name string, err error) error {
+func (b *files) owned(dir *os.File, name string, err error) error {
 	if err != nil || !b.ids.mapped() {
 		return err
 	}
@@ -154,7 +154,7 @@ func (b *builder) owned(dir *os.File, name string, err error) error {
 
 // fd names a spot for a step of the child, adding the step that opens it there.
 // With optional, what is not there is passed over: the steps until end are left out.
-func (b *builder) fd(at spot, what string, optional bool) (f proc.Fd, end func()) {
+func (b *files) fd(at spot, what string, optional bool) (f proc.Fd, end func()) {
 	if at.file != nil {
 		return proc.File(at.file), func() {}
 	}
@@ -170,7 +170,7 @@ func (b *builder) fd(at spot, what string, optional bool) (f proc.Fd, end func()
 }
 
 // attach has the child lay a mount over a spot.
-func (b *builder) attach(mount proc.Fd, at spot, what string) {
+func (b *files) attach(mount proc.Fd, at spot, what string) {
 	f, _ := b.fd(at, what, false)
 	b.plan.Add(what, proc.MoveMount(mount, f))
 }
