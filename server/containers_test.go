@@ -113,7 +113,7 @@ func (folders) ReadFile(*os.File, string, int64) ([]byte, error) { return nil, o
 func (folders) MkdirAll(*os.File, string) error                  { return nil }
 func (folders) Running(int) (*os.File, error)                    { return os.Open("/") }
 func (folders) Devices(string) ([]specs.LinuxDevice, error)      { return nil, nil }
-func (folders) Processes(string) ([]int, error)                  { return []int{os.Getpid()}, nil }
+func (folders) Processes(string, int) ([]int, error)             { return []int{os.Getpid()}, nil }
 
 type oneImage struct{}
 

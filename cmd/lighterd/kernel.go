@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -24,9 +23,7 @@ import (
 )
 
 // rootfs does beneath a container's root what container.Rootfs asks for.
-type rootfs struct {
-	cgroups string // the cgroup below which containers' are
-}
+type rootfs struct{}
 
 func (rootfs) ReadFile(root *os.File, path string, max int64) ([]byte, error) {
 	b, err := fs.ReadInRoot(root, path, max)
@@ -51,12 +48,32 @@ func (rootfs) Running(pid int) (*os.File, error) {
 	return os.Open("/proc/" + strconv.Itoa(pid) + "/root")
 }
 
-func (r rootfs) Processes(id string) ([]int, error) {
-	g, err := cgroup.Open(path.Join(r.cgroups, id))
+func (rootfs) Processes(id string, pid int) ([]int, error) {
+	table, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	path, err := groupOf(string(table), id)
+	if err != nil {
+		return nil, err
+	}
+	g, err := cgroup.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	return g.Procs()
+}
+
+// groupOf finds a container's cgroup in the table of its first process, which may
+// have moved to one further down.
+func groupOf(table, id string) (string, error) {
+	for line := range strings.Lines(table) {
+		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
+		if before, _, ok := strings.Cut("/"+path+"/", "/"+id+"/"); ok {
+			return before + "/" + id, nil
+		}
+	}
+	return "", fmt.Errorf("container %s is in no cgroup of its own", id)
 }
 
 // skipped are the folders of /dev that hold what every container has of its own.

@@ -163,7 +163,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Rootfs: rootfs{c.CgroupParent}, Host: host,
+		Events: p.events, Keeper: p.keeper, Rootfs: rootfs{}, Host: host,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 	})

@@ -98,7 +98,8 @@ type Rootfs interface {
 	// Devices lists a device, or those below a folder, of the host.
 	Devices(path string) ([]specs.LinuxDevice, error)
 	// Processes lists the processes of a running container, in the engine's PID namespace.
-	Processes(id string) ([]int, error)
+	// It is told the container's id and the PID of its first process.
+	Processes(id string, pid int) ([]int, error)
 }
 
 // ErrNotDir is wrapped by Rootfs.MkdirAll when something else is in the way.

@@ -173,7 +173,7 @@ func (r *fakeRootfs) MkdirAll(_ *os.File, path string) error {
 	return nil
 }
 func (r *fakeRootfs) Running(int) (*os.File, error)               { return os.Open("/") }
-func (r *fakeRootfs) Processes(string) ([]int, error)             { return []int{os.Getpid()}, nil }
+func (r *fakeRootfs) Processes(string, int) ([]int, error)        { return []int{os.Getpid()}, nil }
 func (r *fakeRootfs) Devices(string) ([]specs.LinuxDevice, error) { return nil, os.ErrNotExist }
 
 // world is an engine's containers and all that they stand on.

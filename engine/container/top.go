@@ -31,7 +31,7 @@ func (cs *Containers) Top(ctx context.Context, ref, args string) (*api.Top, erro
 	if !s.phase.alive() {
 		return nil, notRunning(c.id)
 	}
-	pids, err := cs.Rootfs.Processes(c.id)
+	pids, err := cs.Rootfs.Processes(c.id, s.Pid)
 	if err != nil {
 		return nil, fmt.Errorf("list the processes of container %s: %w", short(c.id), err)
 	}
