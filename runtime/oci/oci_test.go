@@ -278,7 +278,7 @@ func TestHooks(t *testing.T) {
 	l := newLab(t, "sleep", "100")
 	log := l.bundle + "/hooks"
 	hook := func(name string) []specs.Hook {
-		return []specs.Hook{{Path: "/bin/sh", Args: []string{"hook", "-c", `cat >>"$LOG"; echo " $NAME" >>"$LOG"`}, Env: []string{"LOG=" + log, "NAME=" + name, "PATH=/bin:/usr/bin"}}}
+		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", `cat >>"$LOG"; echo " $NAME" >>"$LOG"`}, Env: []string{"LOG=" + log, "NAME=" + name, "PATH=/bin:/usr/bin"}}}
 	}
 	inside := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/tmp/inside; id -u >>/tmp/inside; readlink /proc/self/ns/pid >>/tmp/inside"}, Env: []string{"PATH=/bin"}}}
 	//lint:ignore SA1019 prestart is deprecated and in use

@@ -1,0 +1,64 @@
+#!/bin/sh
+# test-v2.sh [PACKAGE...]: runs packages' tests as root of a machine that has nothing
+# but cgroup version 2: Debian's cloud kernel (6.1, older than the one that lighter is
+# mostly tried on), emulated by qemu, with busybox around the tests.
+#
+# It needs qemu-system-x86, busybox-static, cpio and xz-utils, and fetches the kernel's
+# package. The kernel is kept in $V2_CACHE (/var/tmp/lighter-v2). V2_SECONDS bounds it.
+set -eu
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- ./linux/cgroup ./linux/proc ./runtime ./runtime/oci
+cache=${V2_CACHE:-/var/tmp/lighter-v2}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if ! [ -e "$cache/vmlinuz" ]; then
+	mkdir -p "$cache" "$work/deb"
+	name=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
+	(cd "$work/deb" && apt-get download -qq "$name" 2>/dev/null && dpkg-deb -x ./*.deb .)
+	cp "$work"/deb/lib/modules/*/kernel/fs/overlayfs/overlay.ko "$cache/"
+	cp "$work"/deb/boot/vmlinuz-* "$cache/vmlinuz"
+fi
+
+root=$work/root
+mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/new" "$root/tests"
+cp "$(command -v busybox)" "$root/bin/busybox"
+for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"; done
+cp "$cache/overlay.ko" "$root/"
+for pkg; do
+	CGO_ENABLED=0 go test -c -o "$root/tests/$(echo "$pkg" | tr -d . | tr / _ | sed 's/^_//').test" "$pkg"
+done
+
+# The first file system cannot be pivoted away from, so all moves to another.
+cat >"$root/init" <<'INIT'
+#!/bin/sh
+mount -t tmpfs -o size=1g tmpfs /new
+for dir in proc sys dev tmp etc root run; do mkdir -p /new/$dir; done
+cp -a /bin /tests /overlay.ko /second /new/
+exec switch_root /new /second
+INIT
+cat >"$root/second" <<'SECOND'
+#!/bin/sh
+export PATH=/bin HOME=/root
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs tmpfs /tmp # what the tests' overlays lie on
+insmod /overlay.ko; ip link set lo up; echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
+cd /tmp
+for t in /tests/*; do
+	echo "=== ${t##*/}"
+	$t -test.timeout 600s -test.v >/tmp/out 2>&1; code=$?
+	grep -vE '^ *(=== |--- PASS|PASS)' /tmp/out
+	echo "=== ${t##*/}: exit code $code"
+done
+left=$(find /sys/fs/cgroup -mindepth 1 -type d); [ -z "$left" ] || echo "cgroups left: $left"
+poweroff -f
+SECOND
+chmod +x "$root/init" "$root/second"
+(cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
+
+timeout "${V2_SECONDS:-900}" qemu-system-x86_64 -M q35 -cpu max -m 2500 -smp 2 -kernel "$cache/vmlinuz" -initrd "$work/initrd" \
+	-append "console=ttyS0 panic=-1 quiet" -serial "file:$work/console" -display none -no-reboot
+tr -d '\r' <"$work/console" | grep -a -A100000 -m1 '^=== '
+! grep -aqE 'exit code [1-9]|cgroups left' "$work/console" && grep -aq 'exit code 0' "$work/console"
