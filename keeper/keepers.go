@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -68,16 +69,18 @@ func (c *Client) find(ctx context.Context) error {
 		if known {
 			continue
 		}
-		conn, err := dial(ctx, path)
-		if err != nil {
-			if errors.Is(err, fs.ErrPermission) || ctx.Err() != nil {
+		err := errGone
+		for errors.Is(err, errGone) { // one that is dying still takes connections for a moment
+			var conn *net.UnixConn
+			if conn, err = dial(ctx, path); err == nil {
+				_, err = c.greet(ctx, &peer{link: newLink(conn), socket: path, hello: make(chan *parcel, 1)})
+			} else if errors.Is(err, fs.ErrPermission) || ctx.Err() != nil {
 				return fmt.Errorf("connect to the keeper: %w", err)
+			} else {
+				stale, err = append(stale, path), nil
 			}
-			stale = append(stale, path)
-			continue
 		}
-		p := &peer{link: newLink(conn), socket: path, hello: make(chan *parcel, 1)}
-		if _, err := c.greet(ctx, p); err != nil && !errors.Is(err, errGone) {
+		if err != nil {
 			return err
 		}
 	}

@@ -27,17 +27,18 @@ func Main(args []string) int { return run(args, containers{}) }
 func run(args []string, how launcher) int {
 	f := flag.NewFlagSet("lighter keeper", flag.ContinueOnError)
 	root := f.String("exec-root", "", "folder for what lives as long as the machine runs")
+	standby := f.Bool("standby", false, "do nothing until the keeper that started us dies")
 	if f.Parse(args) != nil {
 		return 125
 	}
-	if err := keep(*root, how); err != nil {
+	if err := keep(*root, *standby, how); err != nil {
 		fmt.Fprintln(os.Stderr, "lighter keeper:", err)
 		return 1
 	}
 	return 0
 }
 
-func keep(root string, how launcher) error {
+func keep(root string, standby bool, how launcher) error {
 	if root == "" {
 		return fmt.Errorf("it is started by lighterd, with --exec-root")
 	}
@@ -45,7 +46,9 @@ func keep(root string, how launcher) error {
 	// have it lie in memory next to every container.
 	debug.SetGCPercent(20)
 	debug.SetMemoryLimit(64 << 20)
-	listener, err := net.FileListener(os.NewFile(listenFD, "keeper socket"))
+	inherited := os.NewFile(listenFD, "keeper socket")
+	listener, err := net.FileListener(inherited)
+	inherited.Close() // children would inherit it, too
 	if err != nil {
 		return fmt.Errorf("find the socket that lighterd made: %w", err)
 	}
@@ -60,6 +63,7 @@ func keep(root string, how launcher) error {
 	os.WriteFile("/proc/self/comm", []byte("lighter"), 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := newServer(ctx, dirs{root}, unix, how)
+	s.retired = standby
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, proc.ChildEnded)
 	var wait sync.WaitGroup
@@ -73,7 +77,7 @@ func keep(root string, how launcher) error {
 
 // spawn starts a keeper of the binary lighter and connects to it. It listens before
 // it runs, so that nobody waits for it to be ready.
-func spawn(ctx context.Context, d dirs, lighter string) (conn *net.UnixConn, process *os.Process, path string, err error) {
+func spawn(ctx context.Context, d dirs, lighter string, options ...string) (conn *net.UnixConn, process *os.Process, path string, err error) {
 	if err := d.make(); err != nil {
 		return nil, nil, "", err
 	}
@@ -90,7 +94,7 @@ func spawn(ctx context.Context, d dirs, lighter string) (conn *net.UnixConn, pro
 	}
 	l.SetUnlinkOnClose(false)
 	defer l.Close()
-	process, err = start(d, lighter, l)
+	process, err = start(d, lighter, l, options)
 	if err != nil {
 		os.Remove(path)
 		return nil, nil, "", err
@@ -118,7 +122,7 @@ func short(path string, f func(string) error) error {
 	return f(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
-func start(d dirs, lighter string, l *net.UnixListener) (*os.Process, error) {
+func start(d dirs, lighter string, l *net.UnixListener, options []string) (*os.Process, error) {
 	listening, err := l.File()
 	if err != nil {
 		return nil, err
@@ -135,7 +139,7 @@ func start(d dirs, lighter string, l *net.UnixListener) (*os.Process, error) {
 		return nil, fmt.Errorf("open the keeper's log: %w", err)
 	}
 	defer log.Close()
-	args := []string{"lighter", "keeper", "--exec-root", d.root}
+	args := append([]string{"lighter", "keeper", "--exec-root", d.root}, options...)
 	// A keeper's child is for a moment in a container, and still of this program then.
 	if dir, name, err := fs.Unwritable(lighter); err == nil && lighter != "/proc/self/exe" {
 		defer dir.Close()

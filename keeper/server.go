@@ -32,7 +32,7 @@ type server struct {
 	procs   map[task.Name]*process // nil for one that is being started
 	ending  map[int64]*process     // by run: the exit is told, clients still read
 	engine  *link                  // nil when none is connected
-	retired bool
+	retired bool                   // we get nothing new: a standby from its start until it takes over
 	leaving bool
 	second  *second        // the standby that we feed; nil when there is none
 	waiting *waiting       // what we are the standby for; nil when nothing

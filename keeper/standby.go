@@ -29,7 +29,7 @@ type waiting struct {
 // findSecond starts a standby and passes everything on to it. Until an engine comes,
 // nothing new can start, so what it holds only becomes less.
 func (s *server) findSecond() {
-	conn, process, _, err := spawn(s.ctx, s.dirs, "/proc/self/exe")
+	conn, process, _, err := spawn(s.ctx, s.dirs, "/proc/self/exe", "--standby")
 	if err != nil {
 		complain("start a standby", err)
 		return
@@ -88,7 +88,7 @@ func (s *server) hearPrimary(w *waiting, p *parcel) {
 		w.drop()
 		w.mu.Unlock()
 		s.mu.Lock()
-		s.waiting, s.retired = nil, true // an engine that finds us now gets nothing of us
+		s.waiting = nil
 		s.mu.Unlock()
 		return
 	}
@@ -153,7 +153,7 @@ func (s *server) takeOver(w *waiting) bool {
 	}
 	w.drop()
 	s.mu.Lock()
-	s.waiting = nil
+	s.waiting, s.retired = nil, false
 	s.alone.Reset(standbyTime)
 	s.mu.Unlock()
 	return true
