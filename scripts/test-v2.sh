@@ -44,7 +44,7 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs tmpfs /tmp # what the tests' overlays lie on
-insmod /overlay.ko; ip link set lo up; echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
+insmod /overlay.ko; ip link set lo up; echo root:x:0:0:root:/root:/bin/sh >/etc/passwd; echo v2 >/etc/hostname
 cd /tmp
 for t in /tests/*; do
 	echo "=== ${t##*/}"
