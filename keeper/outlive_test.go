@@ -136,7 +136,8 @@ func TestStartAgainAtOnce(t *testing.T) {
 
 func TestBothDieAtOnce(t *testing.T) {
 	r := newRig(t)
-	r.launch("a", task.Stdio{}, nil, "/bin/sleep", "100")
+	a := r.launch("a", task.Stdio{}, nil, "/bin/sleep", "100")
+	t.Cleanup(func() { syscall.Kill(a.Pid, syscall.SIGKILL) })
 	r.launch("b", task.Stdio{}, nil, "/bin/true")
 	r.exit("b")
 	r.c.Close()
