@@ -4,6 +4,7 @@
 package stories
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,7 +115,8 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdEngine is `engine start [FLAG…]`, `engine kill`, `engine stop`.
+// cmdEngine is `engine start [NAME=VALUE…] [FLAG…]`, `engine kill`, `engine stop`, and
+// `engine gone` for one that ends by itself.
 func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
 	e := engineOf(ts)
 	var err error
@@ -124,6 +127,8 @@ func cmdEngine(ts *testscript.TestScript, neg bool, args []string) {
 		err = e.signal(os.Kill)
 	case "stop":
 		err = e.signal(os.Interrupt)
+	case "gone":
+		err = e.signal(syscall.Signal(0))
 	default:
 		ts.Fatalf("engine %s?", args[0])
 	}
@@ -171,7 +176,12 @@ func (e *engine) start(flags ...string) error {
 		return err
 	}
 	defer log.Close()
+	env := os.Environ()
+	for len(flags) > 0 && !strings.HasPrefix(flags[0], "-") {
+		env, flags = append(env, flags[0]), flags[1:]
+	}
 	e.cmd = exec.Command(filepath.Join(bin, "lighterd"), append([]string{"--data-root", e.root, "--exec-root", e.run, "-H", e.host}, flags...)...)
+	e.cmd.Env = env
 	e.cmd.Stderr = log
 	if err := e.cmd.Start(); err != nil {
 		return err
@@ -210,9 +220,14 @@ func (e *engine) signal(sig os.Signal) error {
 		return fmt.Errorf("it does not run")
 	}
 	pid := e.cmd.Process.Pid
-	err := e.cmd.Process.Signal(sig)
-	e.cmd = nil
-	return firstOf(err, await(func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)); return err != nil }, "lighterd to end"))
+	if err := e.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	err := await(func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid)); return err != nil }, "lighterd to end")
+	if err == nil {
+		e.cmd = nil
+	}
+	return err
 }
 
 // end takes everything down and tells what would stay behind.
@@ -265,15 +280,6 @@ func await(done func() bool, what string) error {
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("waited %v for %s", patience, what)
-		}
-	}
-	return nil
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
 		}
 	}
 	return nil

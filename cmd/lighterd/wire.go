@@ -166,6 +166,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		Events: p.events, Keeper: p.keeper, Rootfs: rootfs{}, Host: host,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
+		Step:     crashHook(),
 	})
 	if err != nil {
 		return err

@@ -90,8 +90,11 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	c.snap.Store(&s)
 	cs.index.add(c)
 	c.restoreExecs(alive)
-	if s.phase.alive() && !runs {
+	switch {
+	case s.phase.alive() && !runs:
 		cs.work.Go(func() { c.giveUp(ctx) })
+	case !s.phase.alive() && s.Host.AutoRemove: // the engine died before it came to run, or to be removed
+		cs.work.Go(func() { c.afterExit(context.WithoutCancel(ctx), &s, true) })
 	}
 	return nil
 }
