@@ -8,7 +8,10 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"lighter/linux/proc"
+	"lighter/runtime"
 	"lighter/task"
 )
 
@@ -140,7 +143,11 @@ func (c *Client) warn(err error) {
 
 // Launch starts a container's first process. When it returns, the program runs.
 func (c *Client) Launch(ctx context.Context, l task.Launch) (task.Started, error) {
-	m := message{Op: opLaunch, Name: &l.Name, Stdio: &l.Stdio, Log: &l.Log, Spec: l.Spec}
+	spec, filter, err := compiled(l.Spec)
+	if err != nil {
+		return task.Started{}, err
+	}
+	m := message{Op: opLaunch, Name: &l.Name, Stdio: &l.Stdio, Log: &l.Log, Spec: spec, Filter: filter}
 	var files []*os.File
 	if l.Rootfs != nil {
 		m.Files, files = append(m.Files, fdRootfs), append(files, l.Rootfs)
@@ -152,6 +159,21 @@ func (c *Client) Launch(ctx context.Context, l task.Launch) (task.Started, error
 		return task.Started{}, fmt.Errorf("launch %s: %w", l.Name, err)
 	}
 	return c.begin(ctx, p, m, l.Clients, files)
+}
+
+// compiled gives a spec whose seccomp profile has become its program: that is a tenth
+// of the profile's size, and of the time that it takes on the way.
+func compiled(spec *specs.Spec) (*specs.Spec, []byte, error) {
+	if spec == nil || spec.Linux == nil || spec.Linux.Seccomp == nil {
+		return spec, nil, nil
+	}
+	filter, err := runtime.CompileFilter(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, nil, task.StartErrorf(128, "%s", err)
+	}
+	plain, linux := *spec, *spec.Linux
+	linux.Seccomp, plain.Linux = nil, &linux
+	return &plain, filter, nil
 }
 
 // Exec starts one more process in a running container.

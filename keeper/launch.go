@@ -31,7 +31,7 @@ type containers struct{}
 func (containers) start(ctx context.Context, req *parcel, rootfs *os.File, e ends) (*child, error) {
 	req.Spec.Process.Terminal = req.Stdio.Terminal
 	sized(req.Spec.Process, req)
-	return toChild(runtime.Start(ctx, req.Spec, runtime.Options{Rootfs: rootfs, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}))
+	return toChild(runtime.Start(ctx, req.Spec, runtime.Options{Rootfs: rootfs, Filter: req.Filter, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}))
 }
 
 func (containers) exec(ctx context.Context, target *process, req *parcel, e ends) (*child, error) {

@@ -99,7 +99,8 @@ type message struct {
 	Run     int64          `json:",omitempty"`
 	Stdio   *task.Stdio    `json:",omitempty"`
 	Log     *task.Log      `json:",omitempty"`
-	Spec    *specs.Spec    `json:",omitempty"`
+	Spec    *specs.Spec    `json:",omitempty"` // of a launch, without its seccomp profile
+	Filter  []byte         `json:",omitempty"` // that profile's program
 	Process *specs.Process `json:",omitempty"`
 	Clients []task.Client  `json:",omitempty"` // their Conn among the descriptors
 	Record  *record        `json:",omitempty"`

@@ -112,19 +112,26 @@ func (b *identity) compileFilter() error {
 	if b.filter != nil || b.spec.Linux.Seccomp == nil {
 		return nil
 	}
-	program, err := seccomp.Cached(b.spec.Linux.Seccomp)
+	var err error
+	b.filter, err = CompileFilter(b.spec.Linux.Seccomp)
+	return err
+}
+
+// CompileFilter makes the program of a seccomp profile, for Options and Target; nil for
+// a profile that allows all. It remembers: the program is shared.
+func CompileFilter(profile *specs.LinuxSeccomp) ([]byte, error) {
+	program, err := seccomp.Cached(profile)
 	if err != nil || len(program.Filter) == 0 {
-		return err
+		return nil, err
 	}
 	if program.Notify {
-		return errors.New("seccomp notifications are not supported: nobody here could listen to them")
+		return nil, errors.New("seccomp notifications are not supported: nobody here could listen to them")
 	}
 	have, ok := filters.Load(program)
 	if !ok {
 		have, _ = filters.LoadOrStore(program, proc.PackFilter(program.Flags, program.Filter))
 	}
-	b.filter = have.([]byte)
-	return nil
+	return have.([]byte), nil
 }
 
 // workdir takes the child to its working folder. It is opened beneath the root, with

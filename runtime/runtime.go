@@ -56,6 +56,10 @@ type Options struct {
 	// KeepKeyring leaves the process in our session keyring.
 	KeepKeyring bool
 
+	// Filter is the program of the spec's seccomp profile where the caller has compiled
+	// it already (CompileFilter): the spec need not name the profile then.
+	Filter []byte
+
 	// Created is called when the namespaces are there and nothing is mounted yet.
 	Created func(pid int) error
 }
@@ -96,6 +100,7 @@ func Start(ctx context.Context, spec *specs.Spec, o Options) (*Process, error) {
 		return nil, startError(err)
 	}
 	defer b.close()
+	b.filter = o.Filter
 	if err := ctx.Err(); err != nil {
 		return nil, startError(err)
 	}

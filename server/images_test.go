@@ -181,7 +181,7 @@ func TestTagAndRemoveAnswers(t *testing.T) {
 		{"DELETE", "/images/%20", 400, `{"message":"image name cannot be blank"}`},
 		{"POST", "/images/prune?filters=" + url.QueryEscape(`{"dangling":["x"]}`), 400, `{"message":"invalid filter 'dangling=[x]'"}`},
 		{"POST", "/images/prune", 200, `{"ImagesDeleted":null,"SpaceReclaimed":0}`},
-		{"POST", "/images/create?fromImage=x", 501, `{"message":"pulling an image from a registry is not built yet in lighter ` + api.Release + `"}`},
+		{"POST", "/images/create?fromImage=127.0.0.1:1/x", 500, `{"message":"Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused"}`},
 		{"POST", "/images/create?fromSrc=-&platform=nope", 400, `{"message":"\"nope\": unknown operating system or architecture: invalid argument"}`},
 		{"POST", "/images/create?fromSrc=-&changes=RUN+x", 400, `{"message":"RUN is not a valid change command"}`},
 		{"POST", "/images/create?fromSrc=-&repo=x@" + id, 400, `{"message":"cannot import digest reference"}`},

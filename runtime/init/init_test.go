@@ -153,7 +153,7 @@ func TestTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := command(t, "--", "bash", "-c", `trap 'echo int' INT; trap 'exit 9' TERM; echo ready; read -t 10 line; echo "line $line"; exit 3`)
+	cmd := command(t, "--", "bash", "-c", `trap 'echo int' INT; trap 'exit 9' TERM; echo ready; until read -t 1 line; do :; done; echo "line $line"; exit 3`)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
