@@ -73,7 +73,13 @@ func (c *Client) strays(ctx context.Context, ended map[string]int64) error {
 		c.mu.Lock()
 		_, known := c.held[name]
 		c.mu.Unlock()
-		if err != nil || known || l.Pid == 0 || l.Ended >= l.Run || ended[id] >= l.Run || strings.HasPrefix(id, ".") {
+		if err != nil || known || l.Pid == 0 || ended[id] >= l.Run || strings.HasPrefix(id, ".") {
+			continue
+		}
+		if l.Ended >= l.Run { // and the engine died before it had this taken away
+			if err := c.Destroy(ctx, id); err != nil {
+				return err
+			}
 			continue
 		}
 		r := record{Name: name, Run: l.Run, Pid: l.Pid, At: l.At, Cgroup: l.Cgroup}

@@ -57,6 +57,7 @@ type snapshot struct {
 	history
 	phase      phase
 	guessed    bool          // nobody could tell the exit code yet
+	unnoted    bool          // an earlier engine may have died between a launch and the note of it
 	exits      int           // how many times its first process has ended, this engine's count
 	superseded chan struct{} // closed when a newer snapshot stands
 }

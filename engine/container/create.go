@@ -274,11 +274,4 @@ func (d *Deps) makeWorkingDir(root *os.File, wd string) error {
 }
 
 // clear takes away what a container is on disk. What is already gone is no error.
-func (d *Deps) clear(id string) error {
-	err := d.Layers.Remove(id)
-	dir := filepath.Join(d.Dir, id)
-	if _, missing := os.Lstat(dir); errors.Is(missing, os.ErrNotExist) {
-		return err
-	}
-	return errors.Join(err, d.Trash(dir))
-}
+func (d *Deps) clear(id string) error { return d.Trash(filepath.Join(d.Dir, id)) }

@@ -53,8 +53,6 @@ type Layers interface {
 	Create(id, top string, volatile bool) error
 	// Mount gives the root file system as a detached mount, seen by nobody else.
 	Mount(id string) (*os.File, error)
-	// Remove takes away what Create made; nothing there is no error.
-	Remove(id string) error
 	// Usage is the size of the writable layer, and of all layers, in bytes.
 	Usage(id string) (rw, all int64, err error)
 	// Data is what inspect shows as GraphDriver.

@@ -40,9 +40,14 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 			n.guessed, n.ExitCode, n.OOMKilled, n.FinishedAt = false, e.Code, e.OOMKilled, e.At.UTC()
 			return nil
 		}
+		if n.unnoted && e.At.After(n.FinishedAt) { // no end that is noted: it did run
+			n.phase, n.StartedAt, n.Error = running, e.At.UTC(), ""
+			began = n.StartedAt
+		}
 		if err := n.move(toExit); err != nil {
 			return err
 		}
+		n.unnoted = false
 		n.exits++
 		n.guessed = e.Unknown
 		n.Pid, n.ExitCode, n.OOMKilled, n.FinishedAt = 0, e.Code, e.OOMKilled, e.At.UTC()

@@ -65,18 +65,15 @@ func (c *container) remove(ctx context.Context, force bool) error {
 }
 
 // erase takes away all of a container that does not run. The verb lock is held. The
-// folder with the record goes last, in one step: a crash before leaves a container
-// that can be removed again, a crash after leaves nothing.
+// folder with the record goes in one step: a crash before leaves a container that can be
+// removed again. What a run leaves beside it goes last: nobody who waits for the removal
+// waits for that, and after a crash the sweep finds it.
 func (c *container) erase(ctx context.Context) error {
 	if _, err := c.change(false, func(n *snapshot) error { return n.move(toRemove) }); err != nil {
 		return err
 	}
 	c.door.drop()
-	err := c.cs.teardown(ctx, c.id)
-	if err == nil {
-		err = c.cs.clear(c.id)
-	}
-	if err != nil {
+	if err := c.cs.clear(c.id); err != nil {
 		_, failed := c.change(false, func(n *snapshot) error {
 			n.Error = err.Error()
 			return n.move(toFail)
@@ -85,6 +82,6 @@ func (c *container) erase(ctx context.Context) error {
 	}
 	c.cs.index.remove(c)
 	c.cs.Images.Release(c.now().Top)
-	_, err = c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { c.cs.publish(n, "destroy") })
-	return err
+	_, err := c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { c.cs.publish(n, "destroy") })
+	return errors.Join(err, c.cs.teardown(ctx, c.id))
 }

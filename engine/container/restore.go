@@ -86,6 +86,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	case was == removing || was == gone:
 		s.phase = exited
 	}
+	s.unnoted = !s.phase.alive()
 	s.Phase = s.phase.String()
 	c.snap.Store(&s)
 	cs.index.add(c)

@@ -52,6 +52,37 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
+// TestExitOfAnUnnotedStart lets the engine die after a launch that it could not note,
+// and the program end before there is another.
+func TestExitOfAnUnnotedStart(t *testing.T) {
+	w := newWorld(t)
+	id := w.create("victim")
+	w.Step = func(name string) {
+		if name == "launch" {
+			runtime.Goexit()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.Start(t.Context(), id)
+	}()
+	<-done
+	w.crash()
+	exit := task.Exit{Name: task.Name{Container: id}, Code: 7, At: time.Now()}
+	w.keeper.end(exit.Name, 0, 0)
+	for range 2 { // once more, as the death of an engine that could not acknowledge makes it
+		w.open()
+		w.Exited(t.Context(), exit)
+		c, err := w.Inspect(t.Context(), id, false)
+		w.must(err)
+		if c.State.Status != api.StatusExited || c.State.ExitCode != 7 || c.State.FinishedAt != exit.At.UTC().Format(time.RFC3339Nano) {
+			t.Fatalf("%+v", c.State)
+		}
+		w.crash()
+	}
+}
+
 func TestExitWhileNoEngine(t *testing.T) {
 	w := newWorld(t)
 	id := w.create("told")

@@ -62,6 +62,9 @@ func (c *container) start(ctx context.Context) error {
 	if next[snap.phase][toStart] == never {
 		return refused(snap, toStart)
 	}
+	if snap.unnoted { // from here on an exit is of this start
+		snap, _ = c.change(false, func(n *snapshot) error { n.unnoted = false; return nil })
+	}
 	// An exit that comes before the start is told waits for this.
 	done := make(chan struct{})
 	c.starting.Store(&done)
