@@ -181,6 +181,17 @@ func (r *Root) Trash(path string) error {
 	return err
 }
 
+// Erase deletes what is at path before it returns, so that the room that a failed write
+// took is free for the next.
+func (r *Root) Erase(path string) error {
+	dir, err := fs.OpenDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.RemoveAll(filepath.Base(path), func() bool { return false })
+}
+
 // name makes a name that nobody has, short enough whatever prefix is.
 func (r *Root) name(prefix string) string {
 	return fmt.Sprintf("%.80s-%s-%d", prefix, r.nonce, r.unique.Add(1))

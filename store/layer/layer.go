@@ -120,7 +120,7 @@ func (s *Store) Stage(ctx context.Context, r io.Reader) (*Staged, error) {
 	}
 	totals, err := archive.Unpack(ctx, plain, dir)
 	if err != nil {
-		return nil, errors.Join(err, s.root.Trash(dir))
+		return nil, errors.Join(err, s.root.Erase(dir))
 	}
 	return &Staged{DiffID: totals.DiffID, Size: totals.Size, TarSize: totals.TarSize, totals: totals, dir: dir, store: s}, nil
 }
