@@ -150,6 +150,34 @@ func TestChunks(t *testing.T) {
 	}
 }
 
+// What is here is given, without waiting for what follows: each chunk is sent when
+// the one before it has been read.
+func TestChunksAsTheyCome(t *testing.T) {
+	read := make(chan struct{})
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for range 5 {
+			io.WriteString(w, "line\n")
+			w.(http.Flusher).Flush()
+			select {
+			case <-read:
+			case <-r.Context().Done():
+			}
+		}
+	})
+	logs, err := c.Containers().Logs(t.Context(), "x", LogsOptions{Stdout: true, Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	for range 5 {
+		b := make([]byte, 100)
+		if n, err := logs.Read(b); err != nil || string(b[:n]) != "line\n" {
+			t.Fatalf("%q, %v", b[:n], err)
+		}
+		read <- struct{}{}
+	}
+}
+
 func TestHostileAnswers(t *testing.T) {
 	for _, answer := range []string{
 		"", "HTTP/1.1", "HTTP/1.1 abc\r\n\r\n", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",

@@ -118,7 +118,7 @@ func (r *response) frame() error {
 // only when nothing is.
 func (r *response) Read(p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
-		if n > 0 && r.conn.r.Buffered() == 0 {
+		if n > 0 && !r.ready() {
 			return n, nil
 		}
 		if r.done {
@@ -153,6 +153,18 @@ func (r *response) Read(p []byte) (n int, err error) {
 		err = r.ctx.Err()
 	}
 	return 0, err
+}
+
+// ready says whether more of the body is here already. Between two chunks that takes
+// a whole head of the next one: the line end of the last is no body.
+func (r *response) ready() bool {
+	here := r.conn.r.Buffered()
+	if here == 0 || !r.chunked || r.left > 0 {
+		return here > 0
+	}
+	b, _ := r.conn.r.Peek(here) // no error: it is here
+	_, head, _ := bytes.Cut(b, []byte("\n"))
+	return bytes.IndexByte(head, '\n') >= 0
 }
 
 // chunk reads the head of the next chunk, or the body's end.
