@@ -262,8 +262,8 @@ func (e *engine) processes(keepers bool) []int {
 	var pids []int
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, proc := range procs {
-		exe, err := os.Readlink(proc + "/exe")
-		if err != nil || filepath.Dir(strings.TrimSuffix(exe, " (deleted)")) != bin {
+		exe, err := os.Readlink(proc + "/exe") // a keeper's is on a mount of its own
+		if name := filepath.Base(strings.TrimSuffix(exe, " (deleted)")); err != nil || !strings.HasPrefix(name, "lighter") {
 			continue
 		}
 		args, _ := os.ReadFile(proc + "/cmdline")
