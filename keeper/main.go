@@ -42,9 +42,7 @@ func keep(root string, standby bool, how launcher) error {
 	if root == "" {
 		return fmt.Errorf("it is started by lighterd, with --exec-root")
 	}
-	// Little garbage is made here, and none of it in a hurry: rather collect often than
-	// have it lie in memory next to every container.
-	debug.SetGCPercent(20)
+	// Memory is given back when nothing happens: see slim.
 	debug.SetMemoryLimit(64 << 20)
 	inherited := os.NewFile(listenFD, "keeper socket")
 	listener, err := net.FileListener(inherited)

@@ -3,12 +3,6 @@
 //
 // All wiring of the program is here; nothing heavy may come into its import closure
 // (startup_test.go), as every command pays for it.
-
-// A command lives for milliseconds: the Go runtime need not read what share of the
-// machine its cgroup has (0.8 ms of ten files here), nor look again later.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
 package main
 
 import (

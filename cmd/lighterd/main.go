@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -22,8 +21,6 @@ import (
 )
 
 func main() {
-	// The engine's own heap is small and its garbage short-lived: collect early.
-	debug.SetGCPercent(50)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, proc.Terminate)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
