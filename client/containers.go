@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -263,7 +264,7 @@ func (s Containers) Attach(ctx context.Context, name string, o AttachOptions) (*
 // Waiting is a wait that the engine has taken up.
 type Waiting struct {
 	resp *response
-	late func() (*response, error) // for engines that answer only at the end
+	late func() (*response, error) // asks an engine that answers only at the end
 }
 
 // Wait begins to wait for a container; condition is one of api.Wait* or empty for
@@ -280,21 +281,28 @@ func (s Containers) Wait(ctx context.Context, name, condition string) (*Waiting,
 	if api.VersionLess(s.c.Version(), "1.30") {
 		return &Waiting{late: func() (*response, error) { return s.c.do(ctx, r) }}, nil
 	}
+	late := func() (*response, error) {
+		return s.c.do(ctx, &request{method: r.method, path: r.path, query: url.Values{}})
+	}
 	put(r.query, "condition", condition)
 	resp, err := s.c.do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return &Waiting{resp: resp}, nil
+	return &Waiting{resp: resp, late: late}, nil
 }
 
-// Result gives how the container ended. It is called once.
+// Result gives how the container ended. It is called once. Should the engine have died
+// meanwhile, the one that is there now is asked for the end of what it found.
 func (w *Waiting) Result() (v api.Waited, err error) {
-	resp := w.resp
-	if resp == nil {
-		if resp, err = w.late(); err != nil {
+	if w.resp != nil {
+		if err = w.resp.decode(&v); !errors.Is(err, io.ErrUnexpectedEOF) {
 			return v, err
 		}
+	}
+	resp, again := w.late()
+	if again != nil {
+		return v, cmp.Or(err, again)
 	}
 	return v, resp.decode(&v)
 }
