@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -13,27 +12,12 @@ import (
 	"lighter/api"
 )
 
-// version is our own; the one that stands for Docker's behaviour is api.DockerVersion.
-const version = "0.1.0"
-
 // version gives the version that the program's name promises.
 func (a *App) version() string {
 	if a.docker() {
 		return api.DockerVersion
 	}
-	return version
-}
-
-// revision tells what the program was built from.
-func revision() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value[:min(7, len(s.Value))]
-			}
-		}
-	}
-	return "unknown"
+	return api.Release
 }
 
 // entry is a command that is built when it is asked for.
@@ -71,7 +55,7 @@ func (a *App) run(ctx context.Context, args []string) error {
 		if a.docker() {
 			name = "Docker"
 		}
-		fmt.Fprintf(a.Out, "%s version %s, build %s\n", name, a.version(), revision())
+		fmt.Fprintf(a.Out, "%s version %s, build %s\n", name, a.version(), api.Commit)
 		return nil
 	case len(args) == 0:
 		a.full = true

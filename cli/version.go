@@ -126,7 +126,7 @@ func ownVersion(a *App) clientVersion {
 	v := clientVersion{
 		Version:           a.version(),
 		DefaultAPIVersion: api.Version,
-		GitCommit:         revision(),
+		GitCommit:         api.Commit,
 		GoVersion:         runtime.Version(),
 		Os:                runtime.GOOS,
 		Arch:              runtime.GOARCH,

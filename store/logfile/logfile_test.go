@@ -24,14 +24,14 @@ func TestFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	for in, want := range map[string]string{
-		"hello":             `hello`,
-		"":                  ``,
-		"a\tb\rc\x00\x1b\b": `a\u0009b\rc\u0000\u001b\u0008`,
-		`"\/`:               `\"\\/`,
-		"<b>&":              `\u003cb\u003e\u0026`,
+		"hello":              `hello`,
+		"":                   ``,
+		"a\tb\rc\x00\x1b\b":  `a\u0009b\rc\u0000\u001b\u0008`,
+		`"\/`:                `\"\\/`,
+		"<b>&":               `\u003cb\u003e\u0026`,
 		"é日\u2028\u2029\x7f": "é日\\u2028\\u2029\x7f",
-		"\xff\xc3ok":        `\ufffd\ufffdok`,
-		"0123456789abcde<":  `0123456789abcde\u003c`,
+		"\xff\xc3ok":         `\ufffd\ufffdok`,
+		"0123456789abcde<":   `0123456789abcde\u003c`,
 	} {
 		out, used, n := f.Append(nil, []byte(in+"\n"), Stderr, at.UnixNano(), false, 1<<20)
 		want = `{"log":"` + want + `\n","stream":"stderr","time":"2026-01-02T15:04:05.123456789Z"}` + "\n"
