@@ -1,7 +1,7 @@
 # lighter: see README.md for the two commands that matter, ARCHITECTURE.md for the house.
 GO      ?= go
 PREFIX  ?= /usr/local
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev)
 COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X lighter/api.Release=$(VERSION) -X lighter/api.Commit=$(COMMIT)
 PROGRAMS = lighter lighterd lighterhub
