@@ -48,6 +48,8 @@ type Client struct {
 	changed   chan struct{}  // closed at the next change of held
 	told      map[int64]bool // runs whose exit is being told
 	stdinless map[int64]bool // runs whose stdin ended before we held them
+	brief     map[int64]bool // runs that ended before we held them; empty when no start is under way
+	starts    int            // that are under way
 	inherited bool           // a keeper died, so that there may be children we do not know
 	work      sync.WaitGroup
 }
@@ -98,7 +100,7 @@ func (h *held) dropStdin() {
 // the right binary, and takes over what dead ones left. Exits that nobody noted yet
 // are told to OnExit presently.
 func Start(ctx context.Context, cfg Config) (*Client, error) {
-	c := &Client{cfg: cfg, dirs: dirs{cfg.ExecRoot}, build: buildOf(cfg.Lighter), held: map[task.Name]*held{}, changed: make(chan struct{}), told: map[int64]bool{}, stdinless: map[int64]bool{}}
+	c := &Client{cfg: cfg, dirs: dirs{cfg.ExecRoot}, build: buildOf(cfg.Lighter), held: map[task.Name]*held{}, changed: make(chan struct{}), told: map[int64]bool{}, stdinless: map[int64]bool{}, brief: map[int64]bool{}}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	err := c.dirs.make()
 	if err == nil {
@@ -193,22 +195,37 @@ func (c *Client) begin(ctx context.Context, p *peer, m message, clients []task.C
 	if err != nil {
 		return task.Started{}, err
 	}
+	c.mu.Lock()
+	c.starts++
+	c.mu.Unlock()
 	answer, err := p.request(m, fds...)
 	if err != nil {
+		c.settle()
 		return task.Started{}, fmt.Errorf("ask the keeper for %s: %w", m.Name, err)
 	}
 	select {
 	case a := <-answer:
+		defer c.settle()
 		return c.begun(p, a, m.Name)
 	case <-ctx.Done():
 		// It will come all the same. Nobody wants it any more.
 		c.work.Go(func() {
+			defer c.settle()
 			started, err := c.begun(p, <-answer, m.Name)
 			if err == nil && started.Pid > 0 {
 				c.warn(c.Signal(c.ctx, *m.Name, 9))
 			}
 		})
 		return task.Started{}, ctx.Err()
+	}
+}
+
+// settle notes that a start is over, either way.
+func (c *Client) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.starts--; c.starts == 0 {
+		clear(c.brief)
 	}
 }
 

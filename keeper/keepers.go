@@ -198,6 +198,11 @@ func (c *Client) hold(p *peer, m *parcel) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.brief[h.Run] { // its exit was quicker than the answer that we hold it from
+		delete(c.brief, h.Run)
+		h.close()
+		return
+	}
 	if old := c.held[h.Name]; old != nil {
 		old.close()
 	}
@@ -219,6 +224,8 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 		h.close()
 		delete(c.held, e.Name)
 		c.change()
+	} else if c.starts > 0 {
+		c.brief[run] = true
 	}
 	delete(c.stdinless, run)
 	again := c.told[run]
