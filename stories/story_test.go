@@ -232,7 +232,8 @@ func (e *engine) signal(sig os.Signal) error {
 
 // end takes everything down and tells what would stay behind.
 func (e *engine) end() error {
-	if e.cmd == nil && len(e.processes(false)) > 0 {
+	left, _ := os.ReadDir(filepath.Join(e.root, "containers")) // they may have cgroups
+	if e.cmd == nil && len(left)+len(e.processes(false)) > 0 {
 		if err := e.start(); err != nil {
 			return err
 		}
