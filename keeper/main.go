@@ -141,7 +141,8 @@ func start(d dirs, lighter string, l *net.UnixListener, options []string) (*os.P
 	// A keeper's child is for a moment in a container, and still of this program then.
 	if dir, name, err := fs.Unwritable(lighter); err == nil && lighter != "/proc/self/exe" {
 		defer dir.Close()
-		lighter = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+		// By our own pid: in the child, the numbers of descriptors may be others' already.
+		lighter = fmt.Sprintf("/proc/%d/fd/%d/%s", os.Getpid(), dir.Fd(), name)
 	}
 	return proc.Spawn(lighter, args, os.Environ(), []*os.File{null, log, log, listening})
 }

@@ -9,7 +9,7 @@ import (
 // Unwritable gives the folder of a program as an overlay without an upper folder has
 // it, and the program's name there. Whoever gets at a process that was started from
 // it, through /proc/PID/exe, has a file that cannot be written, and not the one
-// beneath (CVE-2019-5736). The program is run as /proc/self/fd/N/name.
+// beneath (CVE-2019-5736). The program is run as /proc/PID/fd/N/name.
 func Unwritable(program string) (dir *os.File, name string, err error) {
 	path, err := filepath.EvalSymlinks(program)
 	if err != nil {
