@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test bench install quickstart clean
+.PHONY: build check test test-v2 bench install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -23,6 +23,9 @@ check: ## under a minute, no root: format, vet, staticcheck, the house, unit tes
 
 test: ## all tiers; as root, else those that need it say so and are skipped
 	scripts/test.sh
+
+test-v2: ## packages' tests in a virtual machine with cgroup version 2 alone
+	scripts/test-v2.sh
 
 bench: build ## ours beside PEER=unix://…, in turn: medians and ratios
 	$(GO) run ./bench -peer '$(PEER)' $(BENCHFLAGS)
