@@ -132,7 +132,7 @@ func defaults() *config {
 	return &config{
 		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
-		ShmSize: 64 << 20, CgroupParent: "/lighter", Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
+		ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
 	}
 }
 

@@ -85,6 +85,10 @@ func open(ctx context.Context, c *config) (*parts, error) {
 	return p, nil
 }
 
+// ourCgroup is where containers are when nobody says otherwise. It goes with the last
+// engine that leaves it empty.
+const ourCgroup = "/lighter"
+
 // openRoot takes the data root for this engine alone, and makes the exec root.
 func (p *parts) openRoot(context.Context) (err error) {
 	c := p.config
@@ -107,6 +111,9 @@ func (p *parts) openRoot(context.Context) (err error) {
 	p.later(func() error { remove(); return nil })
 	if p.cgroups, err = cgroup.Detect(); err != nil {
 		return err
+	}
+	if c.CgroupParent == ourCgroup {
+		p.later(func() error { return cgroup.Prune(ourCgroup) })
 	}
 	p.events, err = event.Open(p.root.Path("events"))
 	if err == nil {

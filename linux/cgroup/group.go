@@ -179,7 +179,7 @@ func locate(p string) (*Group, error) {
 // mkdir makes mount+path with its parents and says whether the last was new.
 func mkdir(mount, path string) (bool, error) {
 	err := unix.Mkdir(mount+path, 0o755)
-	if err == unix.ENOENT {
+	for try := 0; err == unix.ENOENT && try < 3; try++ { // another engine may prune what we make
 		for i := 1; i < len(path); i++ {
 			if path[i] == '/' {
 				unix.Mkdir(mount+path[:i], 0o755)
@@ -366,4 +366,19 @@ func remove(ctx context.Context, dir, events string) error {
 			return fmt.Errorf("remove cgroup %s: %w", dir, unix.EBUSY)
 		}
 	}
+}
+
+// Prune removes the folder at path from every hierarchy where nothing is in it any more.
+func Prune(path string) error {
+	g, err := locate(path)
+	if err != nil {
+		return err
+	}
+	for _, d := range g.dirs {
+		unix.Rmdir(d.Path) // refused where something is in it, which is the point
+	}
+	if g.unified != "" {
+		unix.Rmdir(g.unified)
+	}
+	return nil
 }
