@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // logLine is 70 bytes with its newline; logBytes of it are printed by the log rows, by
@@ -172,8 +173,12 @@ func memory(ctx context.Context, e *engine) ([]figure, error) {
 	}, nil
 }
 
-// resident adds up the resident megabytes of the engine and of its keepers.
+// restTime is longer than the engine and its keeper take to give memory back.
+const restTime = 7 * time.Second
+
+// resident adds up the resident megabytes of the engine and of its keepers, at rest.
 func resident(e *engine) (float64, error) {
+	time.Sleep(restTime)
 	var total float64
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

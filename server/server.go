@@ -60,6 +60,8 @@ type Config struct {
 	// for the server, which carries the bytes of a connection that cannot be
 	// handed over as it is (TLS).
 	Pair func() (theirs *os.File, ours net.Conn, err error)
+	// Done is called after each request; it may be nil.
+	Done func()
 }
 
 // New makes a Server.
@@ -188,6 +190,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if !found {
 		writeError(w, "", api.Errorf(api.NotFound, "page not found"))
 		return
+	}
+	if s.config.Done != nil {
+		defer s.config.Done()
 	}
 	r := &request{Request: hr, name: name, version: version}
 	if err := s.answer(route, w, r); err != nil {

@@ -194,8 +194,11 @@ func (p *parts) openServer(context.Context) error {
 		return err
 	}
 	p.facts = p.config.facts(id, p.cgroups, features(p.cgroups))
+	slimmer := newSlimmer()
+	p.later(func() error { slimmer.Stop(); return nil })
 	p.server = server.New(server.Config{
-		Log: slog.Default(), Events: p.events, Containers: p.containers, Images: p.images,
+		Done: func() { slimmer.Reset(slimTime) },
+		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images,
 		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
 	})
 	return nil
