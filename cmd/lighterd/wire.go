@@ -27,7 +27,7 @@ import (
 
 // How much of a container's output is kept when nothing else is said.
 const (
-	logSize  = 20 << 20 // bytes of a file
+	logSize  = 100 << 20 // bytes of a file
 	logFiles = 5
 )
 
