@@ -219,10 +219,9 @@ type Top struct {
 	Titles    []string
 }
 
-// Pruned answers the prunes; each fills its own list.
+// Pruned answers POST /containers/prune; the space is in bytes.
 type Pruned struct {
-	ContainersDeleted []string       `json:",omitempty"`
-	ImagesDeleted     []ImageDeleted `json:",omitempty"`
+	ContainersDeleted []string `json:",omitempty"`
 	SpaceReclaimed    uint64
 }
 

@@ -15,7 +15,6 @@ export LIGHTER_HOST="unix://$root/lighter.sock" PATH="$PWD/bin:$PATH"
 lighterd --data-root "$root/data" --exec-root "$root/run" -H "$LIGHTER_HOST" --pidfile "$root/lighterd.pid" 2>"$root/lighterd.log" &
 engine=$!
 finish() {
-	[ "${1:-}" = keep ] && return
 	lighter ps -aq | xargs -r lighter rm -f >/dev/null
 	kill "$engine" && wait "$engine" || true
 	rm -rf "$root"

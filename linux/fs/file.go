@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,91 +85,6 @@ func IsDevpts(f *os.File) bool {
 	err := unix.Fstatfs(int(f.Fd()), &st)
 	runtime.KeepAlive(f)
 	return err == nil && st.Type == unix.DEVPTS_SUPER_MAGIC
-}
-
-// SetXattr sets an extended attribute of path itself, never of what a link names.
-func SetXattr(path, name string, value []byte) error {
-	if err := unix.Lsetxattr(path, name, value, 0); err != nil {
-		return &os.PathError{Op: "set " + name + " of", Path: path, Err: err}
-	}
-	return nil
-}
-
-// Xattr reads an extended attribute of path itself; one that is not there is nil.
-func Xattr(path, name string) ([]byte, error) {
-	value, err := grow(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
-	if err == unix.ENODATA || err == unix.EOPNOTSUPP {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &os.PathError{Op: "read " + name + " of", Path: path, Err: err}
-	}
-	return value, nil
-}
-
-// Xattrs lists the names of the extended attributes of path itself.
-func Xattrs(path string) ([]string, error) {
-	list, err := grow(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
-	return names(list, path, err)
-}
-
-// RemoveXattr takes an extended attribute off path itself.
-func RemoveXattr(path, name string) error {
-	if err := unix.Lremovexattr(path, name); err != nil && err != unix.ENODATA {
-		return &os.PathError{Op: "remove " + name + " of", Path: path, Err: err}
-	}
-	return nil
-}
-
-// FSetXattr sets an extended attribute of an open file.
-func FSetXattr(f *os.File, name string, value []byte) error {
-	if err := unix.Fsetxattr(int(f.Fd()), name, value, 0); err != nil {
-		return &os.PathError{Op: "set " + name + " of", Path: f.Name(), Err: err}
-	}
-	return nil
-}
-
-// FXattr reads an extended attribute of an open file; one that is not there is nil.
-func FXattr(f *os.File, name string) ([]byte, error) {
-	value, err := grow(func(buf []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), name, buf) })
-	if err == unix.ENODATA || err == unix.EOPNOTSUPP {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &os.PathError{Op: "read " + name + " of", Path: f.Name(), Err: err}
-	}
-	return value, nil
-}
-
-// FXattrs lists the names of the extended attributes of an open file.
-func FXattrs(f *os.File) ([]string, error) {
-	list, err := grow(func(buf []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), buf) })
-	return names(list, f.Name(), err)
-}
-
-func names(list []byte, path string, err error) ([]string, error) {
-	if err == unix.EOPNOTSUPP || err == nil && len(list) == 0 {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &os.PathError{Op: "list attributes of", Path: path, Err: err}
-	}
-	return strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00"), nil
-}
-
-// grow calls get with larger buffers until the answer fits.
-func grow(get func([]byte) (int, error)) ([]byte, error) {
-	for size := 256; ; size *= 4 {
-		buf := make([]byte, size)
-		n, err := get(buf)
-		if err == unix.ERANGE && size <= 1<<16 {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return buf[:n], nil
-	}
 }
 
 // Reopen opens anew what an O_PATH descriptor names, with the rights of flags.

@@ -7,7 +7,6 @@
 package fs
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -133,15 +132,6 @@ func Clone(dir *os.File, path string, deep bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), cmpPath(dir, path)), nil
 }
 
-// Move puts a mount that stands nowhere onto target, both given by descriptor.
-func Move(mount, target *os.File) error {
-	err := unix.MoveMount(int(mount.Fd()), "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	if err != nil {
-		return &os.PathError{Op: "move mount to", Path: target.Name(), Err: err}
-	}
-	return nil
-}
-
 // The attributes of a mount, as SetAttr and Context.Mount take them.
 const (
 	ReadOnly    = unix.MOUNT_ATTR_RDONLY
@@ -178,12 +168,6 @@ func SetAttr(mount *os.File, set, clear, propagation uint64, deep bool) error {
 		return &os.PathError{Op: "change mount", Path: mount.Name(), Err: err}
 	}
 	return nil
-}
-
-// Supported reports whether err is anything but the kernel's word for a call it
-// does not have.
-func Supported(err error) bool {
-	return !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP)
 }
 
 func dirFd(dir *os.File) int {

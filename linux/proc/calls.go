@@ -141,9 +141,6 @@ func PivotRoot() Call { return call(unix.SYS_PIVOT_ROOT).str(0, ".").str(1, ".")
 // Detach unmounts what the working folder's path names now, and all below it.
 func Detach() Call { return call(unix.SYS_UMOUNT2, 0, unix.MNT_DETACH).str(0, ".") }
 
-// Chroot makes the working folder the root.
-func Chroot() Call { return call(unix.SYS_CHROOT).str(0, ".") }
-
 // Chdir goes to a path.
 func Chdir(path string) Call { return call(unix.SYS_CHDIR).str(0, path) }
 
@@ -171,11 +168,6 @@ func Session() Call { return call(unix.SYS_SETSID) }
 
 // Terminal makes a terminal the controlling one of the session.
 func Terminal(f Fd) Call { return call(unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0).fd(0, f) }
-
-// Chown gives an open file another owner; -1 leaves one as it is.
-func Chown(f Fd, uid, gid int) Call {
-	return call(unix.SYS_FCHOWN, 0, uintptr(uid), uintptr(gid)).fd(0, f)
-}
 
 // Umask sets the mask of modes.
 func Umask(mask uint32) Call { return call(unix.SYS_UMASK, uintptr(mask)) }

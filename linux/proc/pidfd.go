@@ -39,9 +39,6 @@ func OpenPid(pid int) (*os.File, error) {
 	return newPidfd(fd), nil
 }
 
-// Adopt makes an *os.File of a pidfd that came as a bare descriptor.
-func Adopt(fd int) *os.File { return newPidfd(fd) }
-
 // with calls f with the descriptor, leaving its mode alone, which File.Fd would not.
 func with(file *os.File, f func(fd int) error) error {
 	raw, err := file.SyscallConn()

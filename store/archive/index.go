@@ -385,9 +385,6 @@ func (d *fields) entry() *Entry {
 	return e
 }
 
-// ReadTotals gives what the foot of the index at path says.
-func ReadTotals(path string) (Totals, error) { return readIndex(path, nil) }
-
 // ReadEntries calls f with each entry of the index at path, in the order of the tar; where
 // two have one path, the later one is what the folder holds.
 func ReadEntries(path string, f func(*Entry) error) (Totals, error) {

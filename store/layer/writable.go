@@ -114,16 +114,6 @@ func (w *Writable) freshWork(work string) error {
 	return os.Mkdir(work, 0o700)
 }
 
-// Remove takes away what Create made; nothing there is no error. What else lies in the
-// container's folder stays.
-func (w *Writable) Remove(id string) error {
-	dir, err := w.dir(id)
-	if err != nil {
-		return err
-	}
-	return errors.Join(w.s.root.Trash(dir+"/upper"), w.s.root.Trash(dir+"/work"), w.s.root.Trash(dir+"/rw.json"))
-}
-
 // Usage is the size of what the container changed, and of that with all layers below, in
 // bytes: files and links, each file once.
 func (w *Writable) Usage(id string) (own, all int64, err error) {
