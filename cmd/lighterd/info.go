@@ -12,6 +12,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/container"
+	"lighter/kernel"
 	"lighter/linux/cgroup"
 	"lighter/linux/fs"
 )
@@ -68,7 +69,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 	}
 	info.DriverStatus = [][2]string{{"Backing Filesystem", backing(c.Root)}, {"Supports d_type", "true"},
 		{"Using metacopy", "false"}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
-	limits(&info, f, l)
+	kernel.Limits(&info, f, l)
 	return info
 }
 

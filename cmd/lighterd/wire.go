@@ -16,6 +16,7 @@ import (
 	"lighter/engine/event"
 	"lighter/engine/image"
 	"lighter/keeper"
+	"lighter/kernel"
 	"lighter/linux/cgroup"
 	"lighter/linux/proc"
 	"lighter/oci"
@@ -164,13 +165,13 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	host, err := p.host()
+	host, err := kernel.Host(p.cgroups, c.CgroupParent, p.root.Path("init"))
 	if err != nil {
 		return err
 	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Rootfs: rootfs{}, Host: host,
+		Events: p.events, Keeper: p.keeper, Rootfs: kernel.Rootfs{}, Host: host,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 		Step:     crashHook(),
@@ -193,7 +194,7 @@ func (p *parts) openServer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.facts = p.config.facts(id, p.cgroups, features(p.cgroups))
+	p.facts = p.config.facts(id, p.cgroups, kernel.Features(p.cgroups))
 	slimmer := newSlimmer()
 	p.later(func() error { slimmer.Stop(); return nil })
 	p.server = server.New(server.Config{

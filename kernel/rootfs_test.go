@@ -1,4 +1,4 @@
-package main
+package kernel
 
 import (
 	"os"
@@ -23,7 +23,7 @@ func TestGroupOf(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
-	list, err := rootfs{}.Devices("/dev/null")
+	list, err := Rootfs{}.Devices("/dev/null")
 	if err != nil || len(list) != 1 || list[0].Type != "c" || list[0].Major != 1 || list[0].Minor != 3 || list[0].Path != "/dev/null" {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -31,10 +31,10 @@ func TestDevices(t *testing.T) {
 	if err := os.Symlink("/dev/zero", link); err != nil {
 		t.Fatal(err)
 	}
-	if list, err = (rootfs{}).Devices(link); err != nil || list[0].Minor != 5 {
+	if list, err = (Rootfs{}).Devices(link); err != nil || list[0].Minor != 5 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if list, err = (rootfs{}).Devices("/dev"); err != nil || len(list) < 4 {
+	if list, err = (Rootfs{}).Devices("/dev"); err != nil || len(list) < 4 {
 		t.Errorf("%+v, %v", list, err)
 	}
 	for _, d := range list {
@@ -43,7 +43,7 @@ func TestDevices(t *testing.T) {
 		}
 	}
 	for _, none := range []string{"/dev/nosuch", "/etc/passwd", t.TempDir()} {
-		if _, err := (rootfs{}).Devices(none); err == nil {
+		if _, err := (Rootfs{}).Devices(none); err == nil {
 			t.Errorf("%s is a device", none)
 		}
 	}
@@ -59,34 +59,22 @@ func TestRootfs(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("12345"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := (rootfs{}).ReadFile(root, "/../f", 5); err != nil || string(b) != "12345" {
+	if b, err := (Rootfs{}).ReadFile(root, "/../f", 5); err != nil || string(b) != "12345" {
 		t.Errorf("%q, %v", b, err)
 	}
-	if _, err := (rootfs{}).ReadFile(root, "/f", 4); err == nil || !strings.Contains(err.Error(), container.ErrTooLarge.Error()) {
+	if _, err := (Rootfs{}).ReadFile(root, "/f", 4); err == nil || !strings.Contains(err.Error(), container.ErrTooLarge.Error()) {
 		t.Error(err)
 	}
-	if err := (rootfs{}).MkdirAll(root, "/a/b"); err != nil {
+	if err := (Rootfs{}).MkdirAll(root, "/a/b"); err != nil {
 		t.Error(err)
 	}
-	if err := (rootfs{}).MkdirAll(root, "/f/b"); err == nil || !strings.Contains(err.Error(), container.ErrNotDir.Error()) {
+	if err := (Rootfs{}).MkdirAll(root, "/f/b"); err == nil || !strings.Contains(err.Error(), container.ErrNotDir.Error()) {
 		t.Error(err)
 	}
 }
 
-func TestInfoFacts(t *testing.T) {
-	if name, _ := osRelease(); name == "" {
-		t.Error("the system has no name")
-	}
-	if memTotal() < 1<<20 || machine() == "" || openFiles() < 3 {
-		t.Error(memTotal(), machine(), openFiles())
-	}
-	dir := t.TempDir()
-	id, err := engineID(dir)
-	again, _ := engineID(dir)
-	if err != nil || len(id) != 36 || id != again {
-		t.Error(id, again, err)
-	}
-	path := filepath.Join(dir, "init")
+func TestLayInit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "init")
 	if err := layInit(path); err != nil {
 		t.Fatal(err)
 	}

@@ -1,31 +1,24 @@
-package main
+package kernel
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
-	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"lighter/engine/container"
 	"lighter/linux/cgroup"
 	"lighter/linux/fs"
-	"lighter/oci"
-	tiny "lighter/runtime/init"
-	"lighter/store"
 )
 
-// rootfs does beneath a container's root what container.Rootfs asks for.
-type rootfs struct{}
+// Rootfs does beneath a container's root what container.Rootfs asks for.
+type Rootfs struct{}
 
-func (rootfs) ReadFile(root *os.File, path string, max int64) ([]byte, error) {
+func (Rootfs) ReadFile(root *os.File, path string, max int64) ([]byte, error) {
 	b, err := fs.ReadInRoot(root, path, max)
 	if errors.Is(err, fs.ErrTooLong) {
 		return nil, fmt.Errorf("%w: %w", container.ErrTooLarge, err)
@@ -33,7 +26,7 @@ func (rootfs) ReadFile(root *os.File, path string, max int64) ([]byte, error) {
 	return b, err
 }
 
-func (rootfs) MkdirAll(root *os.File, path string) error {
+func (Rootfs) MkdirAll(root *os.File, path string) error {
 	f, err := fs.MkdirAllInRoot(root, path, 0o755)
 	if errors.Is(err, fs.ErrNotDir) {
 		return fmt.Errorf("%w: %w", container.ErrNotDir, err)
@@ -44,11 +37,11 @@ func (rootfs) MkdirAll(root *os.File, path string) error {
 	return f.Close()
 }
 
-func (rootfs) Running(pid int) (*os.File, error) {
+func (Rootfs) Running(pid int) (*os.File, error) {
 	return os.Open("/proc/" + strconv.Itoa(pid) + "/root")
 }
 
-func (rootfs) Processes(id string, pid int) ([]int, error) {
+func (Rootfs) Processes(id string, pid int) ([]int, error) {
 	table, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return nil, err
@@ -79,7 +72,7 @@ func groupOf(table, id string) (string, error) {
 // skipped are the folders of /dev that hold what every container has of its own.
 var skipped = map[string]bool{"pts": true, "shm": true, "fd": true, "mqueue": true, "console": true, ".lxc": true, ".lxd-mounts": true, ".udev": true}
 
-func (rootfs) Devices(name string) ([]specs.LinuxDevice, error) {
+func (Rootfs) Devices(name string) ([]specs.LinuxDevice, error) {
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return nil, err
@@ -133,58 +126,3 @@ func devices(dir fs.Dir, name, full string, list *[]specs.LinuxDevice) error {
 	*list = append(*list, specs.LinuxDevice{Path: full, Type: kind, Major: int64(major), Minor: int64(minor), FileMode: &mode, UID: &uid, GID: &gid})
 	return nil
 }
-
-// capabilities are those that the engine holds, and so may grant.
-func capabilities() ([]string, error) {
-	self, err := capability.NewPid2(0)
-	if err == nil {
-		err = self.Load()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the engine's capabilities: %w", err)
-	}
-	var list []string
-	for _, c := range capability.ListKnown() {
-		if self.Get(capability.EFFECTIVE, c) && self.Get(capability.BOUNDING, c) {
-			list = append(list, "CAP_"+strings.ToUpper(c.String()))
-		}
-	}
-	return list, nil
-}
-
-// host is what containers need to know of the machine.
-func (p *parts) host() (container.Host, error) {
-	h := container.Host{
-		CPUs: runtime.NumCPU(), CgroupV2: p.cgroups.Mode == cgroup.V2, CgroupParent: p.config.CgroupParent,
-		Kernel: features(p.cgroups), Init: p.root.Path("init"),
-	}
-	is := oci.Host()
-	h.Architecture, h.Variant = is.Architecture, is.Variant
-	var err error
-	if h.Name, err = os.Hostname(); err == nil {
-		h.Capabilities, err = capabilities()
-	}
-	if err == nil {
-		err = layInit(h.Init)
-	}
-	return h, err
-}
-
-// layInit puts the program of --init where containers find it: in the data root, as
-// the exec root may be on a file system from which nothing is executed.
-func layInit(path string) error {
-	f, err := tiny.File()
-	if err != nil {
-		return fmt.Errorf("lay the init program: %w", err)
-	}
-	program, err := io.ReadAll(io.NewSectionReader(f, 0, maxInit))
-	if err != nil {
-		return fmt.Errorf("lay the init program: %w", err)
-	}
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, program) {
-		return nil
-	}
-	return store.WriteFile(path, program, 0o555, false)
-}
-
-const maxInit = 1 << 20 // bytes; it is about 2000

@@ -1,17 +1,18 @@
-package main
+package kernel
 
 import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"lighter/api"
 	"lighter/engine/container"
 	"lighter/linux/cgroup"
 )
 
-// features reads from the cgroup file systems which limits the kernel can set.
-func features(l cgroup.Layout) container.Features {
+// Features reads from the cgroup file systems which limits the kernel can set.
+func Features(l cgroup.Layout) container.Features {
 	if l.Mode == cgroup.V2 {
 		return features2(l)
 	}
@@ -44,7 +45,7 @@ func controls(l cgroup.Layout, controller, file string) bool {
 	return false
 }
 
-// features2 is features on version 2, whose root has no files of limits to look for:
+// features2 is Features on version 2, whose root has no files of limits to look for:
 // the controllers tell.
 func features2(l cgroup.Layout) container.Features {
 	has := func(controller string) bool { return slices.Contains(l.Controllers, controller) }
@@ -57,9 +58,9 @@ func features2(l cgroup.Layout) container.Features {
 	}
 }
 
-// limits puts in GET /info which limits there are, and warns of those that are not,
+// Limits puts in GET /info which limits there are, and warns of those that are not,
 // in Docker's words.
-func limits(info *api.Info, f container.Features, l cgroup.Layout) {
+func Limits(info *api.Info, f container.Features, l cgroup.Layout) {
 	v2 := l.Mode == cgroup.V2
 	info.KernelMemory = controls(l, "memory", "memory.kmem.limit_in_bytes")
 	info.KernelMemoryTCP = controls(l, "memory", "memory.kmem.tcp.limit_in_bytes")
@@ -95,4 +96,10 @@ func limits(info *api.Info, f container.Features, l cgroup.Layout) {
 			info.Warnings = append(info.Warnings, "WARNING: No blkio throttle."+t[1]+"_device support")
 		}
 	}
+}
+
+// readLine gives the only line of a small file, empty when it cannot be read.
+func readLine(path string) string {
+	b, _ := os.ReadFile(path) // absent: the fact is unknown, which is what "" says
+	return strings.TrimSpace(string(b))
 }
