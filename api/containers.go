@@ -275,3 +275,10 @@ type ExecProcess struct {
 type Updated struct {
 	Warnings []string
 }
+
+// UpdateContainer asks for other limits, or another restart policy: what is zero stays
+// as it is.
+type UpdateContainer struct {
+	Resources
+	RestartPolicy RestartPolicy
+}

@@ -38,6 +38,7 @@ func (a *App) commands() []entry {
 		{"tag", newTag},
 		{"top", newTop},
 		{"unpause", newUnpause},
+		{"update", newUpdate},
 		{"wait", newWait},
 
 		{"completion", newCompletion},
@@ -65,6 +66,7 @@ func newContainer(a *App) *cobra.Command {
 		{"stop", newStop},
 		{"top", newTop},
 		{"unpause", newUnpause},
+		{"update", newUpdate},
 		{"wait", newWait},
 	})
 }

@@ -141,3 +141,7 @@ func imageTags(raw []byte) []string {
 	}
 	return tags
 }
+
+func completeRestart(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"no", "always", "on-failure", "unless-stopped"}, cobra.ShellCompDirectiveNoFileComp
+}

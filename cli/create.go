@@ -212,7 +212,7 @@ func completeContainerFlags(a *App, cmd *cobra.Command) {
 	for flag, complete := range map[string]completer{
 		"attach":       words("stdin", "stdout", "stderr"),
 		"pull":         words("always", "missing", "never"),
-		"restart":      words("no", "always", "on-failure", "unless-stopped"),
+		"restart":      completeRestart,
 		"network":      words("bridge", "host", "none", "container:"),
 		"cgroupns":     words("host", "private"),
 		"pid":          words("host", "container:"),

@@ -323,3 +323,11 @@ func (s Containers) Prune(ctx context.Context, filters api.Filters) (v api.Prune
 	put(query, "filters", filters.Encode())
 	return v, s.c.call(ctx, "POST", "/containers/prune", query, nil, &v)
 }
+
+// Update changes the limits or the restart policy of a container.
+func (s Containers) Update(ctx context.Context, name string, u api.UpdateContainer) (v api.Updated, err error) {
+	if name, err = named("container", name); err != nil {
+		return v, err
+	}
+	return v, s.c.call(ctx, "POST", route("containers", name, "update"), nil, u, &v)
+}

@@ -65,7 +65,7 @@ func (s *Server) containerRoutes() []route {
 		{"POST", "/containers/{name}/resize", con.resize},
 		{"POST", "/containers/{name}/attach", con.attach},
 		{"POST", "/containers/{name}/rename", con.rename},
-		{"POST", "/containers/{name}/update", unbuilt("changing the limits of a container")},
+		{"POST", "/containers/{name}/update", con.update},
 		{"POST", "/containers/{name}/exec", exe.create},
 		{"DELETE", "/containers/{name}", con.remove},
 		{"POST", "/commit", unbuilt("committing a container to an image")},

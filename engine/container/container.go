@@ -41,6 +41,8 @@ type record struct {
 	Host     *api.HostConfig      // with the defaults filled in
 	Networks map[string]*api.EndpointSettings
 	Mounts   []api.MountPoint
+
+	Unsettled bool `json:",omitempty"` // an update may not have come to the running container yet
 }
 
 // asked is what the client sent.

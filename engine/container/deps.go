@@ -21,6 +21,7 @@ type Deps struct {
 	Images Images
 	Events *event.Log
 	Keeper Keeper
+	Groups Groups
 	Rootfs Rootfs
 	Host   Host
 	Log    LogDefaults

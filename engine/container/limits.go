@@ -11,12 +11,12 @@ import (
 const minMemory = 6 << 20 // bytes: less does not hold even a start
 
 // limits checks the limits, and takes away, with a warning, those that this kernel
-// cannot set.
-func (host *Host) limits(r *api.Resources) (warnings []string, err error) {
+// cannot set. An update sets some and leaves the others.
+func (host *Host) limits(r *api.Resources, update bool) (warnings []string, err error) {
 	if r.MemorySwappiness != nil && *r.MemorySwappiness == -1 {
 		r.MemorySwappiness = nil // how old clients say "not set"
 	}
-	w, err := host.memoryLimits(r)
+	w, err := host.memoryLimits(r, update)
 	if err != nil {
 		return w, err
 	}
@@ -36,7 +36,7 @@ func drop(w *[]string, set, have bool, what, how string, clear func()) {
 	}
 }
 
-func (host *Host) memoryLimits(r *api.Resources) (w []string, err error) {
+func (host *Host) memoryLimits(r *api.Resources, update bool) (w []string, err error) {
 	k := host.Kernel
 	if r.Memory != 0 && r.Memory < minMemory {
 		return w, invalid("Minimum memory limit allowed is 6MB")
@@ -46,7 +46,7 @@ func (host *Host) memoryLimits(r *api.Resources) (w []string, err error) {
 	if r.Memory > 0 && r.MemorySwap > 0 && r.MemorySwap < r.Memory {
 		return w, invalid("Minimum memoryswap limit should be larger than memory limit, see usage")
 	}
-	if r.Memory == 0 && r.MemorySwap > 0 {
+	if r.Memory == 0 && r.MemorySwap > 0 && !update {
 		return w, invalid("You should always set the Memory limit when using Memoryswap limit, see usage")
 	}
 	drop(&w, r.MemorySwappiness != nil, k.Swappiness, "memory swappiness capabilities", "Memory swappiness discarded.", func() { r.MemorySwappiness = nil })
@@ -71,7 +71,7 @@ func (host *Host) memoryLimits(r *api.Resources) (w []string, err error) {
 	if o := r.OomKillDisable; o != nil && *o && r.Memory == 0 {
 		w = append(w, "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.")
 	}
-	if r.PidsLimit != nil && *r.PidsLimit <= 0 {
+	if r.PidsLimit != nil && *r.PidsLimit <= 0 && !update {
 		r.PidsLimit = nil // unlimited
 	}
 	drop(&w, r.PidsLimit != nil, k.Pids, "PIDs limit capabilities", "PIDs limit discarded.", func() { r.PidsLimit = nil })

@@ -91,6 +91,9 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	c.snap.Store(&s)
 	cs.index.add(c)
 	c.restoreExecs(alive)
+	if rec.Unsettled {
+		c.settle(ctx)
+	}
 	switch {
 	case s.phase.alive() && !runs:
 		cs.work.Go(func() { c.giveUp(ctx) })

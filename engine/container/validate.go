@@ -27,7 +27,7 @@ func (host *Host) validate(c *api.ContainerConfig, h *api.HostConfig) (warnings 
 	if err := validateHost(h, host.Capabilities); err != nil {
 		return nil, err
 	}
-	if warnings, err = host.limits(&h.Resources); err != nil {
+	if warnings, err = host.limits(&h.Resources, false); err != nil {
 		return warnings, err
 	}
 	more, err := validatePlatform(h)

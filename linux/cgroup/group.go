@@ -21,8 +21,9 @@ import (
 type Group struct {
 	path    string
 	layout  Layout
-	dirs    []Dir  // version 1, in the order of /proc/self/mountinfo
-	unified string // version 2 folder, empty where there is none
+	dirs    []Dir      // version 1, in the order of /proc/self/mountinfo
+	unified string     // version 2 folder, empty where there is none
+	journal *[]written // what a Change under way has written; nil without one
 }
 
 // Dir is a group's folder in one version 1 hierarchy.

@@ -103,12 +103,16 @@ func writeV1(g *Group, c setting) error {
 	if !ok {
 		return fmt.Errorf("%s cannot be set: the host has no %s controller", c.file, c.controller)
 	}
-	err := writeFile(d.Path+"/"+c.file, c.value)
-	if errors.Is(err, unix.EINVAL) && c.file == "cpu.cfs_period_us" {
+	err := g.put(d.Path+"/"+c.file, c.value)
+	switch {
+	case errors.Is(err, unix.EINVAL) && c.file == "cpu.cfs_period_us":
 		// A running group's quota may be out of proportion to the new period: lift it first,
 		// the new quota follows.
-		writeFile(d.Path+"/cpu.cfs_quota_us", "-1")
-		err = writeFile(d.Path+"/"+c.file, c.value)
+		g.put(d.Path+"/cpu.cfs_quota_us", "-1")
+		err = g.put(d.Path+"/"+c.file, c.value)
+	case errors.Is(err, unix.EBUSY) && c.file == "memory.limit_in_bytes":
+		return fmt.Errorf("unable to set memory limit to %s (current usage: %d, peak usage: %d)",
+			c.value, number64(d.Path+"/memory.usage_in_bytes"), number64(d.Path+"/memory.max_usage_in_bytes"))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s cannot be set: the kernel does not have it", c.file)

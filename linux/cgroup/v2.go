@@ -89,7 +89,7 @@ func setV2(g *Group, r *specs.LinuxResources) error {
 		}
 	}
 	for _, c := range s {
-		err := writeFile(g.unified+"/"+c.file, c.value)
+		err := g.put(g.unified+"/"+c.file, c.value)
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s cannot be set: the group has no %s controller", c.file, c.controller)
 		}

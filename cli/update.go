@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"lighter/api"
+)
+
+// updateFlags are the flags of update.
+type updateFlags struct {
+	containerFlags
+	restart string
+}
+
+func newUpdate(a *App) *cobra.Command {
+	var o updateFlags
+	cmd := &cobra.Command{
+		Use:               "update [OPTIONS] CONTAINER [CONTAINER...]",
+		Short:             "Change the limits or the restart policy of containers",
+		Args:              atLeast(1),
+		Annotations:       map[string]string{aliases: "container update, update"},
+		ValidArgsFunction: a.completeContainers(anyState),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().NFlag() == 0 {
+				return errors.New("you must provide one or more flags when using this command")
+			}
+			return update(cmd.Context(), a, &o, args)
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+func (o *updateFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Uint16Var(&o.blkioWeight, "blkio-weight", 0, "Share of the disks, 10 to 1000, or 0 for none of its own (default 0)")
+	f.Int64Var(&o.cpuPeriod, "cpu-period", 0, "Period of the CFS scheduler, in microseconds")
+	f.Int64Var(&o.cpuQuota, "cpu-quota", 0, "CPU time in a period, in microseconds")
+	f.Int64Var(&o.cpuRtPeriod, "cpu-rt-period", 0, "Period of the real-time scheduler, in microseconds")
+	f.Int64Var(&o.cpuRtRuntime, "cpu-rt-runtime", 0, "Real-time CPU time in a period, in microseconds")
+	f.Int64VarP(&o.cpuShares, "cpu-shares", "c", 0, "Share of the CPUs beside others")
+	f.Var(&o.cpus, "cpus", "Number of CPUs, such as 1.5")
+	f.StringVar(&o.cpusetCpus, "cpuset-cpus", "", "CPUs to run on (0-3, 0,1)")
+	f.StringVar(&o.cpusetMems, "cpuset-mems", "", "Memory nodes to use (0-3, 0,1)")
+	f.Var(&o.kernelMemory, "kernel-memory", "Kernel memory it may use")
+	f.MarkHidden("kernel-memory")
+	f.VarP(&o.memory, "memory", "m", "Memory it may use")
+	f.Var(&o.memoryReservation, "memory-reservation", "Memory it keeps when memory is short")
+	f.Var(&o.memorySwap, "memory-swap", "Memory and swap it may use together: '-1' for any")
+	f.Int64Var(&o.pids, "pids-limit", 0, "Processes it may have (-1 for any number)")
+	f.StringVar(&o.restart, "restart", "", "When to start again by itself (no, on-failure[:max], always, unless-stopped)")
+	cmd.RegisterFlagCompletionFunc("restart", completeRestart)
+}
+
+// request gives what the flags ask for. A flag that is not given asks for nothing.
+func (o *updateFlags) request() (u api.UpdateContainer, err error) {
+	if o.restart != "" {
+		if u.RestartPolicy, err = restartPolicy(o.restart); err != nil {
+			return u, err
+		}
+	}
+	r := o.resources()
+	r.MemorySwappiness, r.OomKillDisable = nil, nil
+	if *r.PidsLimit == 0 {
+		r.PidsLimit = nil
+	}
+	u.Resources = r
+	return u, nil
+}
+
+// update changes one container after the other; warnings come last.
+func update(ctx context.Context, a *App, o *updateFlags, names []string) error {
+	asked, err := o.request()
+	if err != nil {
+		return err
+	}
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	var warnings []string
+	for _, name := range names {
+		done, err := c.Containers().Update(ctx, name, asked)
+		warnings = append(warnings, done.Warnings...)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintln(a.Out, name)
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(a.Out, w)
+	}
+	return errors.Join(errs...)
+}
