@@ -234,6 +234,7 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 	if again {
 		return
 	}
+	e.Started = time.Unix(0, run)
 	c.work.Go(func() {
 		if c.cfg.OnExit != nil {
 			c.cfg.OnExit(e)

@@ -85,9 +85,10 @@ type Started struct {
 // Exit tells of a process that ended.
 type Exit struct {
 	Name      Name
-	Code      int  // 128+n after signal n
-	Signal    int  // 0 when it exited by itself
-	Unknown   bool // nobody could tell the code
+	Started   time.Time // as Started.At of this run, which it names; zero when nobody can tell
+	Code      int       // 128+n after signal n
+	Signal    int       // 0 when it exited by itself
+	Unknown   bool      // nobody could tell the code
 	OOMKilled bool
 	At        time.Time
 }

@@ -185,6 +185,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	p.containers = cs
 	close(p.settled)
 	p.images.Sweep(ctx)
+	container.Revive(cs)
 	p.later(func() error { cs.Close(); return nil })
 	return nil
 }

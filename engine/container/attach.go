@@ -37,6 +37,9 @@ func (cs *Containers) CheckAttach(ref string, detachKeys string) (tty bool, err 
 	if s.phase == paused {
 		return false, api.Errorf(api.Conflict, "container %s is paused, unpause the container before attach", ref)
 	}
+	if s.phase == restarting {
+		return false, api.Errorf(api.Conflict, "container %s is restarting, wait until the container is running", ref)
+	}
 	return s.Config.Tty, nil
 }
 

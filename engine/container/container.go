@@ -61,6 +61,7 @@ type snapshot struct {
 	guessed    bool          // nobody could tell the exit code yet
 	unnoted    bool          // an earlier engine may have died between a launch and the note of it
 	exits      int           // how many times its first process has ended, this engine's count
+	code       int           // with which it ended last: of a run, ExitCode is 0
 	superseded chan struct{} // closed when a newer snapshot stands
 }
 
@@ -77,7 +78,8 @@ type container struct {
 	stops   atomic.Int32 // how many stops wait for the end
 	keep    atomic.Int32 // > 0: an exit is part of a restart, and AutoRemove waits
 
-	state sync.Mutex // guards what follows, and the replacing of snap
+	state   sync.Mutex // guards what follows, and the replacing of snap
+	retries retries
 
 	door     door
 	starting atomic.Pointer[chan struct{}]
@@ -134,6 +136,8 @@ type Containers struct {
 	execs execIndex
 	work  sync.WaitGroup // removals and clean-ups that go on behind a verb
 	specs specCache
+
+	alarms alarms
 }
 
 // New takes over the containers in d.Dir: what an earlier engine left half-done is
@@ -143,14 +147,17 @@ func New(ctx context.Context, d Deps) (*Containers, error) {
 	cs := &Containers{Deps: d}
 	cs.index.init()
 	cs.execs.init()
+	cs.alarms.init(ctx, d.Clock, &cs.work)
 	if err := os.MkdirAll(d.Dir, 0o710); err != nil {
 		return nil, err
 	}
 	return cs, restore(ctx, cs)
 }
 
-// Close waits for what goes on in the background. Containers go on.
+// Close waits for what goes on in the background, and leaves to the next engine what
+// was to be done later. Containers go on.
 func (cs *Containers) Close() {
+	cs.alarms.close()
 	cs.work.Wait()
 }
 

@@ -28,6 +28,8 @@ type Deps struct {
 
 	Defaults Defaults
 
+	Clock Clock // nil for the machine's
+
 	// Step, when not nil, is called after each step of a start with its name: where
 	// a test lets the engine die.
 	Step func(name string)

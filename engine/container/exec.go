@@ -29,6 +29,9 @@ func canExec(s *snapshot, ref string) error {
 	case paused:
 		return api.Errorf(api.Conflict, "Container %s is paused, unpause the container before exec", ref)
 	}
+	if s.phase == restarting {
+		return isRestarting(s.ID)
+	}
 	return notRunning(s.ID)
 }
 

@@ -36,19 +36,29 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 	// A container about to be removed leaves no history: should the engine die before
 	// the removal, the next one finds it not running, and removes it.
 	s, err := c.change(!auto, func(n *snapshot) error {
-		if n.guessed && n.phase == exited && !e.Unknown {
+		if n.guessed && (n.phase == exited || n.phase == restarting) && !e.Unknown {
 			n.guessed, n.ExitCode, n.OOMKilled, n.FinishedAt = false, e.Code, e.OOMKilled, e.At.UTC()
 			return nil
 		}
+		if n.stale(e) {
+			return notRunning(c.id)
+		}
 		if n.unnoted && e.At.After(n.FinishedAt) { // no end that is noted: it did run
 			n.phase, n.StartedAt, n.Error = running, e.At.UTC(), ""
+			if !e.Started.IsZero() {
+				n.StartedAt = e.Started.UTC()
+			}
 			began = n.StartedAt
 		}
-		if err := n.move(toExit); err != nil {
+		next := c.retries.follows(n, e.Code)
+		if err := n.move(next); err != nil {
 			return err
 		}
 		n.unnoted = false
-		n.exits++
+		n.end(e.Code)
+		if next == toRetry {
+			c.retries.begin(n, e.At.Sub(began))
+		}
 		n.guessed = e.Unknown
 		n.Pid, n.ExitCode, n.OOMKilled, n.FinishedAt = 0, e.Code, e.OOMKilled, e.At.UTC()
 		c.door.shut()

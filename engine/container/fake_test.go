@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +187,59 @@ type world struct {
 	rootfs *fakeRootfs
 	images fakeImages
 	log    *event.Log
+	clock  *fakeClock // nil for the machine's
+}
+
+// fakeClock stands still until it is told to go on.
+type fakeClock struct {
+	mu   sync.Mutex
+	now  time.Time
+	list []*fakeAlarm
+}
+
+type fakeAlarm struct {
+	at time.Time
+	f  func()
+}
+
+func (k *fakeClock) Now() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.now
+}
+
+func (k *fakeClock) After(d time.Duration, f func()) func() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	x := &fakeAlarm{k.now.Add(d), f}
+	k.list = append(k.list, x)
+	return func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		i := slices.Index(k.list, x)
+		if i >= 0 {
+			k.list = slices.Delete(k.list, i, i+1)
+		}
+		return i >= 0
+	}
+}
+
+// pass lets time go by up to the next alarm, does what is to be done then, and tells
+// how long it took: -1 when nothing waits.
+func (k *fakeClock) pass() time.Duration {
+	k.mu.Lock()
+	if len(k.list) == 0 {
+		k.mu.Unlock()
+		return -1
+	}
+	slices.SortStableFunc(k.list, func(a, b *fakeAlarm) int { return a.at.Compare(b.at) })
+	x := k.list[0]
+	k.list = k.list[1:]
+	d := x.at.Sub(k.now)
+	k.now = x.at
+	k.mu.Unlock()
+	x.f()
+	return d
 }
 
 const imageID = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -209,8 +263,13 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) deps() Deps {
+	var clock Clock
+	if w.clock != nil {
+		clock = w.clock
+	}
 	return Deps{
-		Dir: filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
+		Clock: clock,
+		Dir:   filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
 		Keeper: w.keeper, Rootfs: w.rootfs,
 		Host: Host{Name: "vm", CPUs: 2, Architecture: "amd64", Capabilities: knownCaps, CgroupParent: "/lighter",
 			Kernel: Features{Memory: true, Swap: true, MemoryReservation: true, Swappiness: true, OomKillDisable: true, CPUShares: true,

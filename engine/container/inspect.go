@@ -56,7 +56,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 func (s *snapshot) wireState() *api.State {
 	return &api.State{
-		Status: s.phase.String(), Running: s.phase.alive(), Paused: s.phase == paused, Dead: s.phase == dead,
+		Status: s.phase.String(), Running: s.phase.up(), Paused: s.phase == paused, Restarting: s.phase == restarting, Dead: s.phase == dead,
 		OOMKilled: s.OOMKilled, Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
 		StartedAt: stamp(s.StartedAt), FinishedAt: stamp(s.FinishedAt),
 	}

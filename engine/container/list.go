@@ -41,7 +41,7 @@ func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSum
 		if s.ID == f.since || o.Limit > 0 && len(list) == o.Limit {
 			break
 		}
-		if !s.phase.alive() && !o.All && o.Limit <= 0 || !f.passes(s) {
+		if !s.phase.up() && !o.All && o.Limit <= 0 || !f.passes(s) {
 			continue
 		}
 		sum := s.summary(now, seen)
@@ -263,7 +263,7 @@ func (f *filter) passes(s *snapshot) bool {
 	case set("name") && !slices.ContainsFunc(f.names, func(re *regexp.Regexp) bool { return re.MatchString(s.Name) || re.MatchString("/"+s.Name) }):
 	case set("is-task") && !f.noTask():
 	case !f.Labels("label", s.Config.Labels):
-	case set("exited") && (s.phase.alive() || s.StartedAt.IsZero() || !slices.Contains(f.exited, s.ExitCode)):
+	case set("exited") && (s.phase.up() || s.StartedAt.IsZero() || !slices.Contains(f.exited, s.ExitCode)):
 	case set("status") && !slices.Contains(f.Filters["status"], s.phase.String()):
 	case set("health") && !slices.Contains(f.Filters["health"], "none"):
 	case set("volume") && !slices.ContainsFunc(s.Mounts, f.mounted):

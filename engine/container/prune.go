@@ -23,7 +23,7 @@ func (cs *Containers) Prune(ctx context.Context, f api.Filters) (*api.Pruned, er
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
-		if s.phase.alive() || !until.IsZero() && s.Created.After(until) || !f.Labels("label", s.Config.Labels) || unwanted(f, s) {
+		if s.phase.up() || !until.IsZero() && s.Created.After(until) || !f.Labels("label", s.Config.Labels) || unwanted(f, s) {
 			continue
 		}
 		rw, _, err := cs.Layers.Usage(s.ID)

@@ -48,17 +48,17 @@ func (c *container) claimRemoval() bool {
 
 func (c *container) remove(ctx context.Context, force bool) error {
 	s := c.now()
-	if s.phase.alive() && !force {
+	if s.phase.up() && !force {
 		return refused(s, toRemove)
 	}
-	if s.phase.alive() {
-		if err := c.kill(ctx); err != nil && c.now().phase.alive() {
+	if s.phase.up() {
+		if err := c.kill(ctx); err != nil && c.now().phase.up() {
 			return fmt.Errorf("could not kill container: %w", err)
 		}
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
-	if s := c.now(); s.phase.alive() { // started again in between
+	if s := c.now(); s.phase.up() { // started again in between
 		return refused(s, toRemove)
 	}
 	return c.erase(ctx)

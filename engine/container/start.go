@@ -18,6 +18,7 @@ type start struct {
 	cs   *Containers
 	c    *container
 	snap *snapshot // as it was before
+	who  starter
 
 	rootfs     *os.File
 	namespaces []specs.LinuxNamespace
@@ -45,6 +46,14 @@ var steps = []struct {
 	{"save", (*start).save},
 }
 
+// starter is who has a container started.
+type starter bool
+
+const (
+	byHand   starter = true // a client, or the engine that comes up: restarts count from here
+	byPolicy starter = false
+)
+
 // Start starts a container that does not run.
 func (cs *Containers) Start(ctx context.Context, ref string) error {
 	c, err := cs.index.find(ref)
@@ -53,26 +62,33 @@ func (cs *Containers) Start(ctx context.Context, ref string) error {
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
-	return c.start(ctx)
+	if s := c.now(); s.phase == restarting {
+		return refused(s, toStart)
+	}
+	return c.start(ctx, byHand)
 }
 
 // start runs the steps. The verb lock is held.
-func (c *container) start(ctx context.Context) error {
+func (c *container) start(ctx context.Context, who starter) error {
+	// An exit that comes before the start is told waits for this, and so does a stop that
+	// comes to a restart.
+	done := make(chan struct{})
+	c.state.Lock()
 	snap := c.now()
 	if next[snap.phase][toStart] == never {
+		c.state.Unlock()
 		return refused(snap, toStart)
 	}
 	if snap.unnoted { // from here on an exit is of this start
-		snap, _ = c.change(false, func(n *snapshot) error { n.unnoted = false; return nil })
+		snap, _ = c.replace(false, func(n *snapshot) error { n.unnoted = false; return nil })
 	}
-	// An exit that comes before the start is told waits for this.
-	done := make(chan struct{})
 	c.starting.Store(&done)
+	c.state.Unlock()
 	defer func() {
 		c.starting.Store(nil)
 		close(done)
 	}()
-	s := &start{cs: c.cs, c: c, snap: snap}
+	s := &start{cs: c.cs, c: c, snap: snap, who: who}
 	err := s.run(ctx)
 	s.close()
 	if err != nil {
@@ -135,10 +151,15 @@ func (s *start) failed(ctx context.Context, err error) error {
 	}
 	s.c.door.drop()
 	_, saveErr := s.c.change(true, func(n *snapshot) error {
-		n.ExitCode, n.Error, n.Pid = codeOf(err), err.Error(), 0
-		if n.phase.alive() {
+		n.Error, n.Pid = err.Error(), 0
+		switch {
+		case n.phase == restarting: // it stays as its last run ended
+			n.end(n.ExitCode)
+			return n.move(toExit)
+		case n.phase.alive():
 			n.phase = exited
 		}
+		n.ExitCode = codeOf(err)
 		return nil
 	})
 	complain("save a failed start", s.c.id, saveErr)
@@ -186,6 +207,9 @@ func (s *start) joinNamespaces(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("failed to join PID namespace: %w", err)
 		}
+		if other.now().phase == restarting {
+			return fmt.Errorf("failed to join PID namespace: %w", isRestarting(ref))
+		}
 		if !other.now().phase.alive() {
 			return fmt.Errorf("failed to join PID namespace: %w", notRunning(ref))
 		}
@@ -216,6 +240,8 @@ func (s *start) networked(ref string) (*snapshot, error) {
 	switch {
 	case other == s.c:
 		return nil, api.Errorf(api.Internal, "cannot join own network namespace")
+	case o.phase == restarting:
+		return nil, api.Errorf(api.Conflict, "cannot join network namespace of container: %w", isRestarting(ref))
 	case !o.phase.alive():
 		return nil, api.Errorf(api.Conflict, "cannot join network namespace of a non running container: container %s is %s", o.Name, o.phase)
 	}
@@ -292,7 +318,10 @@ func (s *start) save(context.Context) error {
 			return err
 		}
 		n.record = s.snap.record // with the hostname of the container that it joined
-		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled, n.Stopped = s.started.Pid, s.started.At.UTC(), 0, "", false, false
+		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled = s.started.Pid, s.started.At.UTC(), 0, "", false
+		if s.who == byHand {
+			n.Restarts, n.Stopped, s.c.retries = 0, false, retries{c: s.c}
+		}
 		return nil
 	})
 	complain("save a start", s.c.id, err)

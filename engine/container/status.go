@@ -15,6 +15,8 @@ func (s *snapshot) status(now time.Time) string {
 		return "Up " + age(now.Sub(s.StartedAt))
 	case s.phase == paused:
 		return "Up " + age(now.Sub(s.StartedAt)) + " (Paused)"
+	case s.phase == restarting:
+		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, age(now.Sub(s.FinishedAt)))
 	case s.phase == removing:
 		return "Removal In Progress"
 	case s.phase == dead || s.phase == gone:

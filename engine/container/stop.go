@@ -27,7 +27,7 @@ func (cs *Containers) Stop(ctx context.Context, ref string, sig *string, timeout
 	if err != nil {
 		return err
 	}
-	if !c.now().phase.alive() {
+	if !c.now().phase.up() {
 		return api.Errorf(api.NotModified, "container is already stopped")
 	}
 	if err := c.stop(ctx, sig, timeout); err != nil {
@@ -53,6 +53,11 @@ func (c *container) stop(ctx context.Context, sig *string, timeout *int) error {
 	if timeout != nil {
 		seconds = *timeout
 	}
+	if c.retries.callOff(ctx) {
+		c.cs.publish(c.now(), "stop")
+		return nil
+	}
+	s = c.now()
 	patience := time.Duration(max(seconds, 0)) * time.Second
 	c.stops.Add(1) // the end is told together with the stop
 	sent := c.signal(ctx, s, number)
@@ -124,12 +129,18 @@ func (cs *Containers) Kill(ctx context.Context, ref, sig string) error {
 	if number == sigKill {
 		return c.kill(ctx)
 	}
+	if c.retries.callOff(ctx) {
+		return nil
+	}
 	return c.signal(ctx, c.now(), number)
 }
 
 // kill sends KILL and waits for the end.
 func (c *container) kill(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
+	if c.retries.callOff(ctx) {
+		return nil
+	}
 	s := c.now()
 	if !s.phase.alive() {
 		return notRunning(c.id)
@@ -169,13 +180,11 @@ func (c *container) signal(ctx context.Context, s *snapshot, number int) error {
 		complain("thaw for a signal", c.id, c.cs.Keeper.Freeze(ctx, c.id, false))
 	}
 	tell := func(n *snapshot) { c.cs.publish(n, "kill", "signal", strconv.Itoa(number)) }
-	if !byHand {
-		tell(s)
-		return nil
-	}
-	_, err := c.replace(false, func(n *snapshot) error {
+	c.retries.off = c.retries.off || byHand
+	// Where a policy asks for it, the next engine must know.
+	_, err := c.replace(s.Host.RestartPolicy.Name == "unless-stopped", func(n *snapshot) error {
 		n.Stopped = true
-		if n.phase == paused {
+		if byHand && n.phase == paused {
 			return n.move(toUnpause)
 		}
 		return nil
@@ -192,14 +201,14 @@ func (cs *Containers) Restart(ctx context.Context, ref string, sig *string, time
 	}
 	c.keep.Add(1)
 	defer c.keep.Add(-1)
-	if c.now().phase.alive() {
+	if c.now().phase.up() {
 		if err := c.stop(ctx, sig, timeout); err != nil {
 			return api.Errorf(api.KindOf(err), "Cannot restart container %s: %w", ref, err)
 		}
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
-	if err := c.start(context.WithoutCancel(ctx)); err != nil {
+	if err := c.start(context.WithoutCancel(ctx), byHand); err != nil {
 		return api.Errorf(api.KindOf(err), "Cannot restart container %s: %w", ref, err)
 	}
 	cs.publish(c.now(), "restart")

@@ -28,6 +28,9 @@ func (cs *Containers) Top(ctx context.Context, ref, args string) (*api.Top, erro
 		return nil, err
 	}
 	s := c.now()
+	if s.phase == restarting {
+		return nil, isRestarting(c.id)
+	}
 	if !s.phase.alive() {
 		return nil, notRunning(c.id)
 	}

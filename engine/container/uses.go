@@ -13,7 +13,7 @@ type Use struct {
 func (cs *Containers) Uses() []Use {
 	var list []Use
 	for _, s := range cs.index.all() {
-		list = append(list, Use{Container: s.ID, Image: s.Image, Top: s.Top, Running: s.phase.alive()})
+		list = append(list, Use{Container: s.ID, Image: s.Image, Top: s.Top, Running: s.phase.up()})
 	}
 	for _, id := range cs.index.unreadable() {
 		list = append(list, Use{Container: id})

@@ -268,8 +268,6 @@ func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api
 		return !slices.Contains([]string{"default", "bridge", "host", "none"}, name) && !strings.HasPrefix(name, "container:")
 	}
 	switch {
-	case h.RestartPolicy.Name != "" && h.RestartPolicy.Name != "no":
-		return not(fmt.Sprintf("restart policy %q is", h.RestartPolicy.Name))
 	case h.NetworkMode != "host" && (len(h.PortBindings) > 0 || h.PublishAllPorts):
 		return not("publishing ports is")
 	case custom(h.NetworkMode):

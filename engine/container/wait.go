@@ -24,7 +24,7 @@ func (cs *Containers) Wait(ctx context.Context, ref, condition string) (<-chan a
 	cs.work.Go(func() {
 		for s := first; ; s = c.now() {
 			if met(s, first, condition) {
-				answer <- waited(s)
+				answer <- waited(s, first)
 				return
 			}
 			select {
@@ -47,11 +47,15 @@ func met(s, first *snapshot, condition string) bool {
 	case condition == api.WaitNextExit:
 		return s.exits > first.exits
 	}
-	return !s.phase.alive() || s.exits > first.exits
+	return !s.phase.up() || s.exits > first.exits
 }
 
-func waited(s *snapshot) api.Waited {
+// waited gives the answer. It may have been started again already.
+func waited(s, first *snapshot) api.Waited {
 	w := api.Waited{StatusCode: int64(s.ExitCode)}
+	if s.exits > first.exits {
+		w.StatusCode = int64(s.code)
+	}
 	if s.Error != "" && s.phase != gone { // a removal forgives
 		w.Error = &api.WaitError{Message: s.Error}
 	}
