@@ -1,0 +1,299 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	stdnet "net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"lighter/linux/net"
+	"lighter/netspec"
+)
+
+// Network does for engine/network what needs the kernel: links, network namespaces and
+// packet filters. Nothing is opened before something is asked for.
+type Network struct {
+	open func() error
+	home *os.File  // the engine's own network namespace
+	host *net.Conn // a socket in it
+	pool pool
+}
+
+// NewNetwork gives what works in the network namespace of the calling thread.
+func NewNetwork() *Network {
+	n := &Network{}
+	n.pool.n = n
+	n.open = sync.OnceValue(func() (err error) {
+		if n.home, err = os.Open("/proc/thread-self/ns/net"); err == nil {
+			n.host, err = net.Dial()
+		}
+		return err
+	})
+	return n
+}
+
+// Close drops what waits ready, and waits for who makes it.
+func (n *Network) Close() error {
+	n.pool.close()
+	if n.open() != nil {
+		return nil
+	}
+	return errors.Join(n.host.Close(), n.home.Close())
+}
+
+// Prefixes are the addresses that the host has, with their subnets, and where its routes lead.
+func (n *Network) Prefixes() ([]netip.Prefix, error) {
+	if err := n.open(); err != nil {
+		return nil, err
+	}
+	addrs, err := n.host.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	list, err := n.host.Routes()
+	for _, a := range addrs {
+		list = append(list, a.Prefix.Masked())
+	}
+	return list, err
+}
+
+// Bring makes a network's link, or makes right what is there.
+func (n *Network) Bring(l netspec.Link) error {
+	if err := n.open(); err != nil {
+		return err
+	}
+	if len(l.Name) > net.MaxName {
+		return fmt.Errorf("the interface name %q is too long: at most %d letters", l.Name, net.MaxName)
+	}
+	switch l.Kind {
+	case "bridge":
+		return n.bringBridge(l)
+	case "macvlan", "ipvlan":
+		return n.bringParent(l)
+	}
+	return fmt.Errorf("unknown kind of link %q", l.Kind)
+}
+
+func (n *Network) bringBridge(l netspec.Link) error {
+	link, err := n.host.Find(l.Name)
+	if errors.Is(err, net.ErrNoInterface) && l.Made {
+		var b net.Batch
+		b.NewBridge(l.Name, randomMAC(), l.MTU)
+		if err := n.host.Do(&b); err != nil && !errors.Is(err, net.ErrExists) {
+			return missing(err, "bridge", "CONFIG_BRIDGE", "bridge")
+		}
+		link, err = n.host.Find(l.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", l.Name, err)
+	}
+	if link.Kind != "bridge" {
+		return fmt.Errorf("interface %s exists already and is no bridge (kind %q): name another, or remove it", l.Name, link.Kind)
+	}
+	if err := n.bridgeSysctls(l); err != nil {
+		return err
+	}
+	have, err := n.host.Addresses()
+	if err != nil {
+		return err
+	}
+	var b net.Batch
+	wanted := map[netip.Prefix]bool{}
+	for _, a := range l.Addrs {
+		wanted[a] = true
+	}
+	for _, a := range have {
+		if a.Link != link.Index || a.Scope != 0 {
+			continue
+		}
+		if !wanted[a.Prefix] && l.Made {
+			b.DeleteAddress(link.Index, l.Name, a.Prefix)
+		}
+		delete(wanted, a.Prefix)
+	}
+	for _, a := range l.Addrs {
+		if wanted[a] {
+			b.AddAddress(link.Index, l.Name, a)
+		}
+	}
+	change := net.Change{Up: true}
+	if l.Made && l.MTU != link.MTU {
+		change.MTU = l.MTU
+	}
+	if !link.Up || change.MTU > 0 {
+		b.SetLink(link.Index, l.Name, change)
+	}
+	return n.host.Do(&b)
+}
+
+// bridgeSysctls sees to it that a container cannot tell the host its routes, and that a
+// bridge that has IPv6 addresses can have them.
+func (n *Network) bridgeSysctls(l netspec.Link) error {
+	v6 := hasIPv6(l.Addrs)
+	return net.In(n.home, func() error {
+		conf := "net/ipv6/conf/" + l.Name
+		if _, err := os.Stat("/proc/sys/" + conf); err != nil {
+			if v6 {
+				return fmt.Errorf("bridge %s cannot have an IPv6 address: IPv6 is switched off in this kernel (ipv6.disable=1, or CONFIG_IPV6 is missing)", l.Name)
+			}
+			return nil
+		}
+		err := net.Sysctl(conf+"/accept_ra", "0")
+		if v6 {
+			err = errors.Join(err, net.Sysctl(conf+"/disable_ipv6", "0"))
+		}
+		return err
+	})
+}
+
+func hasIPv6(list []netip.Prefix) bool {
+	for _, p := range list {
+		if p.Addr().Is6() {
+			return true
+		}
+	}
+	return false
+}
+
+// bringParent finds the interface that macvlan and ipvlan stand on, or makes it, if it is
+// ours to be made: a VLAN's (eth0.10), or one that leads nowhere, for an internal network.
+func (n *Network) bringParent(l netspec.Link) error {
+	link, err := n.host.Find(l.Name)
+	if errors.Is(err, net.ErrNoInterface) && l.Made {
+		var b net.Batch
+		on, tag, vlan := strings.Cut(l.Name, ".")
+		if !vlan {
+			b.NewDummy(l.Name)
+			err = missing(n.host.Do(&b), "interface "+l.Name, "CONFIG_DUMMY", "dummy")
+		} else {
+			id, bad := strconv.ParseUint(tag, 10, 16)
+			if bad != nil || id < 1 || id > 4094 {
+				return fmt.Errorf("interface %s: %q is no VLAN: 1 to 4094", l.Name, tag)
+			}
+			below, lost := n.host.Find(on)
+			if lost != nil {
+				return fmt.Errorf("parent interface %s of %s: %w", on, l.Name, lost)
+			}
+			b.NewVLAN(l.Name, below.Index, uint16(id))
+			err = missing(n.host.Do(&b), "VLAN interface "+l.Name, "CONFIG_VLAN_8021Q", "8021q")
+		}
+		if err == nil || errors.Is(err, net.ErrExists) {
+			link, err = n.host.Find(l.Name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("parent interface %s: %w", l.Name, err)
+	}
+	if !link.Up && l.Made {
+		var b net.Batch
+		b.SetLink(link.Index, l.Name, net.Change{Up: true})
+		return n.host.Do(&b)
+	}
+	return nil
+}
+
+// Drop takes a network's link away, if it is ours. One that is absent is fine.
+func (n *Network) Drop(l netspec.Link) error {
+	if !l.Made {
+		return nil
+	}
+	if err := n.open(); err != nil {
+		return err
+	}
+	n.pool.forget(l.Name)
+	link, err := n.host.Find(l.Name)
+	if errors.Is(err, net.ErrNoInterface) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var b net.Batch
+	b.DeleteLink(link.Index, l.Name)
+	if err := n.host.Do(&b); !errors.Is(err, net.ErrNoInterface) {
+		return err
+	}
+	return nil
+}
+
+// Sandbox makes a network namespace with lo up and these interfaces in it. It is gone
+// when nobody has it open or is in it.
+func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.File, error) {
+	if err := n.open(); err != nil {
+		return nil, err
+	}
+	var first netspec.Interface // none: a plain namespace
+	if len(ifs) > 0 && ifs[0].Kind == "veth" {
+		first, ifs = ifs[0], ifs[1:]
+	}
+	s, err := n.pool.take(ctx, kindOf(first))
+	if err != nil {
+		return nil, err
+	}
+	defer s.release()
+	if first.Kind != "" {
+		err = n.dress(s, first)
+	}
+	for _, i := range ifs {
+		if err == nil {
+			err = n.plug(s, i)
+		}
+	}
+	if err != nil {
+		s.space.Close()
+		return nil, err
+	}
+	return s.space, nil
+}
+
+// Plug adds an interface to a living namespace.
+func (n *Network) Plug(ns *os.File, i netspec.Interface) error {
+	if err := n.open(); err != nil {
+		return err
+	}
+	s := &space{space: ns}
+	defer s.release()
+	if err := net.In(ns, s.dial); err != nil {
+		return err
+	}
+	return n.plug(s, i)
+}
+
+// Unplug takes an interface out of a living namespace. One that is absent is fine.
+func (n *Network) Unplug(ns *os.File, name string) error {
+	s := &space{space: ns}
+	defer s.release()
+	if err := net.In(ns, s.dial); err != nil {
+		return err
+	}
+	link, err := s.conn.Find(name)
+	if errors.Is(err, net.ErrNoInterface) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var b net.Batch
+	b.DeleteLink(link.Index, name)
+	return s.conn.Do(&b)
+}
+
+// randomMAC is one that belongs to no maker of cards.
+func randomMAC() stdnet.HardwareAddr {
+	r := rand.Uint64()
+	return stdnet.HardwareAddr{byte(r)&0xfc | 0x02, byte(r >> 8), byte(r >> 16), byte(r >> 24), byte(r >> 32), byte(r >> 40)}
+}
+
+// missing says which part of the kernel an error speaks of.
+func missing(err error, what, config, module string) error {
+	if errors.Is(err, net.ErrNoSupport) {
+		return fmt.Errorf("%s: this kernel cannot make it: %s is missing (module %s): %w", what, config, module, err)
+	}
+	return err
+}

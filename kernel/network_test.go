@@ -1,0 +1,313 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	stdnet "net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"lighter/linux/net"
+	"lighter/netspec"
+)
+
+// host makes a host of its own: a network namespace with lo up, and what works in it.
+func host(t testing.TB) (*Network, *os.File) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to make network namespaces")
+	}
+	var n *Network
+	space, err := net.NewSpace(func() error {
+		n = NewNetwork()
+		if err := n.open(); err != nil {
+			return err
+		}
+		var b net.Batch
+		b.SetLink(loopback, "lo", net.Change{Up: true})
+		return n.host.Do(&b)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		space.Close()
+	})
+	return n, space
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, s := range list {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+var bridge0 = netspec.Link{Kind: "bridge", Name: "br0", Made: true, Addrs: prefixes("10.9.0.1/16", "fd09::1/64")}
+
+// onBridge is a container's interface on br0, with these addresses.
+func onBridge(number int, addrs ...string) netspec.Interface {
+	i := netspec.Interface{Kind: "veth", Name: "eth0", Host: fmt.Sprintf("veth%d", number), Parent: "br0", MAC: fmt.Sprintf("02:42:00:00:00:%02x", number), Addrs: prefixes(addrs...)}
+	for _, a := range i.Addrs {
+		any, gateway := "0.0.0.0/0", "10.9.0.1"
+		if a.Addr().Is6() {
+			any, gateway = "::/0", "fd09::1"
+		}
+		i.Routes = append(i.Routes, netspec.Route{To: netip.MustParsePrefix(any), Gateway: netip.MustParseAddr(gateway)})
+	}
+	return i
+}
+
+func bring(t testing.TB, n *Network, l netspec.Link) {
+	t.Helper()
+	if err := n.Bring(l); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sandbox(t testing.TB, n *Network, ifs ...netspec.Interface) *os.File {
+	t.Helper()
+	ns, err := n.Sandbox(context.Background(), ifs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// listen answers each connection with what it was called as, from whom.
+func listen(t testing.TB, ns *os.File, addr string) {
+	t.Helper()
+	var l stdnet.Listener
+	err := net.In(ns, func() (err error) { l, err = stdnet.Listen("tcp", addr); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "%s to %s", c.RemoteAddr(), c.LocalAddr())
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+}
+
+// reach connects from a namespace, and gives what was answered.
+func reach(ns *os.File, addr string, patience time.Duration) (answer string, err error) {
+	err = net.In(ns, func() error {
+		c, err := stdnet.DialTimeout("tcp", addr, patience)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		b, err := io.ReadAll(c)
+		answer = string(b)
+		return err
+	})
+	return answer, err
+}
+
+const (
+	soon  = 5 * time.Second        // a connection that is to come about
+	never = 300 * time.Millisecond // one that is not: a packet takes microseconds
+)
+
+func reaches(t testing.TB, ns *os.File, addr, want string) {
+	t.Helper()
+	got, err := reach(ns, addr, soon)
+	if err != nil || !strings.HasPrefix(got, want) {
+		t.Errorf("%s: got %q, %v, want %q", addr, got, err, want)
+	}
+}
+
+func TestBridge(t *testing.T) {
+	n, space := host(t)
+	bring(t, n, bridge0)
+	bring(t, n, bridge0) // and again
+	a := sandbox(t, n, onBridge(1, "10.9.0.2/16", "fd09::2/64"))
+	b := sandbox(t, n, onBridge(2, "10.9.0.3/16"))
+	for _, addr := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
+		listen(t, a, addr)
+		reaches(t, space, addr, "")
+	}
+	reaches(t, b, "10.9.0.2:80", "10.9.0.3:")
+	listen(t, space, "10.9.0.1:80")
+	reaches(t, a, "10.9.0.1:80", "10.9.0.2:")
+	links, err := n.host.Links()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, l := range links {
+		names[l.Name] = true
+	}
+	if !names["veth1"] || !names["veth2"] {
+		t.Errorf("the host's ends have not their names: %v", names)
+	}
+	err = net.In(b, func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/if_inet6")
+		if strings.Contains(string(text), "eth0") {
+			t.Errorf("a container without IPv6 has an address: %s", text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	has, err := n.Prefixes()
+	if err != nil || !strings.Contains(fmt.Sprint(has), "10.9.0.0/16") || !strings.Contains(fmt.Sprint(has), "fd09::/64") {
+		t.Errorf("%v, %v", has, err)
+	}
+	for range 2 {
+		if err := n.Drop(bridge0); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := reach(b, "10.9.0.2:80", never); err == nil {
+		t.Error("the bridge is gone, and containers talk by it")
+	}
+}
+
+func TestBridgeMadeRight(t *testing.T) {
+	n, _ := host(t)
+	l := netspec.Link{Kind: "bridge", Name: "br0", Made: true, Addrs: prefixes("10.1.0.1/24"), MTU: 1400}
+	bring(t, n, l)
+	l.Addrs, l.MTU = prefixes("10.2.0.1/24"), 1300
+	bring(t, n, l)
+	link, err := n.host.Find("br0")
+	if err != nil || link.MTU != 1300 || !link.Up {
+		t.Errorf("%+v, %v", link, err)
+	}
+	has, err := n.Prefixes()
+	if err != nil || strings.Contains(fmt.Sprint(has), "10.1.0.0/24") || !strings.Contains(fmt.Sprint(has), "10.2.0.0/24") {
+		t.Errorf("%v, %v", has, err)
+	}
+	l.Made = false
+	if err := n.Drop(l); err != nil {
+		t.Error(err)
+	}
+	if _, err := n.host.Find("br0"); err != nil {
+		t.Errorf("the user's bridge was taken away: %v", err)
+	}
+}
+
+func TestPlug(t *testing.T) {
+	n, _ := host(t)
+	bring(t, n, bridge0)
+	a, b := sandbox(t, n), sandbox(t, n, onBridge(1, "10.9.0.2/16"))
+	i := onBridge(2, "10.9.0.3/16")
+	i.Name, i.Sysctls = "eth1", map[string]string{"net.ipv4.conf.IFNAME.log_martians": "1"}
+	if err := n.Plug(a, i); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Plug(a, i); err == nil {
+		t.Error("the same interface twice")
+	}
+	listen(t, b, "10.9.0.2:80")
+	reaches(t, a, "10.9.0.2:80", "10.9.0.3:")
+	err := net.In(a, func() error {
+		text, err := os.ReadFile("/proc/sys/net/ipv4/conf/eth1/log_martians")
+		if string(text) != "1\n" {
+			t.Errorf("log_martians is %q", text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := n.Unplug(a, "eth1"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := n.host.Find("veth2"); err == nil {
+		t.Error("the host's end is still there")
+	}
+	if _, err := reach(a, "10.9.0.2:80", never); err == nil {
+		t.Error("unplugged, and talking")
+	}
+}
+
+func TestMacvlan(t *testing.T) {
+	n, _ := host(t)
+	var card net.Batch
+	card.NewVeth(net.End{Name: "card0", Up: true}, net.End{Name: "wire", Up: true}, 0, 0)
+	if err := n.host.Do(&card); err != nil {
+		t.Fatal(err)
+	}
+	parent := netspec.Link{Kind: "macvlan", Name: "card0"}
+	bring(t, n, parent)
+	var spaces []*os.File
+	for number, mode := range []string{"bridge", "bridge", "private"} {
+		i := onBridge(number, fmt.Sprintf("10.9.0.%d/16", 2+number), fmt.Sprintf("fd09::%d/64", 2+number))
+		i.Kind, i.Parent, i.Mode, i.Routes = "macvlan", "card0", mode, nil
+		spaces = append(spaces, sandbox(t, n, i))
+	}
+	for _, addr := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
+		listen(t, spaces[0], addr)
+		reaches(t, spaces[1], addr, "")
+		if _, err := reach(spaces[2], addr, never); err == nil {
+			t.Error("private, and talking to its neighbours")
+		}
+	}
+	if err := n.Drop(parent); err != nil {
+		t.Error(err)
+	}
+	i := onBridge(4, "10.9.0.9/16")
+	i.Kind, i.Parent, i.MTU = "macvlan", "card0", 9000
+	if _, err := n.Sandbox(context.Background(), []netspec.Interface{i}); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("an MTU larger than the parent's: %v", err)
+	}
+	i.MTU, i.Mode = 0, "nosuch"
+	if _, err := n.Sandbox(context.Background(), []netspec.Interface{i}); err == nil || !strings.Contains(err.Error(), "nosuch") {
+		t.Errorf("an unknown mode: %v", err)
+	}
+	i.Kind, i.Mode = "ipvlan", "l2"
+	i.MAC = ""
+	if _, err := n.Sandbox(context.Background(), []netspec.Interface{i}); err != nil && !strings.Contains(err.Error(), "CONFIG_IPVLAN is missing") {
+		t.Errorf("ipvlan: %v", err)
+	}
+	if err := n.Bring(netspec.Link{Kind: "macvlan", Name: "card0.10", Made: true}); err != nil && !strings.Contains(err.Error(), "CONFIG_VLAN_8021Q is missing") {
+		t.Errorf("a VLAN: %v", err)
+	}
+	if err := n.Bring(netspec.Link{Kind: "macvlan", Name: "nosuch"}); err == nil {
+		t.Error("a parent that is not there")
+	}
+}
+
+func BenchmarkSandbox(b *testing.B) {
+	n, _ := host(b)
+	bring(b, n, bridge0)
+	for name, ifs := range map[string][]netspec.Interface{"plain": nil, "bridge": {onBridge(1, "10.9.0.2/16")}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				ns, err := n.Sandbox(context.Background(), ifs)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if len(ifs) > 0 {
+					b.StopTimer()
+					if err := n.Unplug(ns, "eth0"); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+				}
+				ns.Close()
+			}
+		})
+	}
+}

@@ -1,0 +1,90 @@
+package net
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// own opens the network namespace of the calling thread.
+func own() (*os.File, error) { return os.Open("/proc/thread-self/ns/net") }
+
+// NewSpace makes a network namespace, which lives as long as somebody has it open or is
+// in it, and calls in with a thread that is inside.
+func NewSpace(in func() error) (*os.File, error) {
+	var made *os.File
+	err := elsewhere(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make a network namespace: %w", err)
+		}
+		if made, err = own(); err != nil {
+			return fmt.Errorf("open the network namespace: %w", err)
+		}
+		return in()
+	})
+	if err != nil && made != nil {
+		made.Close()
+		made = nil
+	}
+	return made, err
+}
+
+// In calls f with a thread that is in the network namespace.
+func In(space *os.File, f func() error) error {
+	return elsewhere(func() error {
+		if err := setns(space); err != nil {
+			return fmt.Errorf("enter the network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// elsewhere calls f, which may change its thread's network namespace, and has the
+// thread back where it was; a thread that will not go back is given up.
+func elsewhere(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := own()
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("open the engine's network namespace: %w", err)
+			return
+		}
+		err = f()
+		if back := setns(home); back == nil {
+			runtime.UnlockOSThread()
+		} // else the thread ends with this goroutine
+		home.Close()
+		done <- err
+	}()
+	return <-done
+}
+
+func setns(space *os.File) error {
+	c, err := space.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if e := c.Control(func(fd uintptr) { err = unix.Setns(int(fd), unix.CLONE_NEWNET) }); e != nil {
+		return e
+	}
+	return os.NewSyscallError("setns", err)
+}
+
+// Sysctl sets one of net.*, its name as a path: net/ipv6/conf/eth0/disable_ipv6.
+// It is that of the calling thread's namespace.
+func Sysctl(path, value string) error {
+	fd, err := unix.Open("/proc/sys/"+path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(value))
+		err = errors.Join(err, unix.Close(fd))
+	}
+	if err != nil {
+		return fmt.Errorf("set sysctl %s to %s: %w", path, value, err)
+	}
+	return nil
+}
