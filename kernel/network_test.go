@@ -245,7 +245,16 @@ func TestPlug(t *testing.T) {
 func TestMacvlan(t *testing.T) {
 	n, _ := host(t)
 	var card net.Batch
-	card.NewVeth(net.End{Name: "card0", Up: true}, net.End{Name: "wire", Up: true}, 0, 0)
+	card.NewVeth(net.End{Name: "card0", Up: true}, net.End{Name: "wire"}, 0, 0)
+	if err := n.host.Do(&card); err != nil {
+		t.Fatal(err)
+	}
+	wire, err := n.host.Find("wire")
+	if err != nil {
+		t.Fatal(err)
+	}
+	card = net.Batch{}
+	card.SetLink(wire.Index, "wire", net.Change{Up: true})
 	if err := n.host.Do(&card); err != nil {
 		t.Fatal(err)
 	}

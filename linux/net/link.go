@@ -151,7 +151,7 @@ func (b *Batch) NewVLAN(name string, parent int, id uint16) {
 type End struct {
 	Name  string
 	MAC   stdnet.HardwareAddr
-	Up    bool
+	Up    bool     // of a veth, only the near one can be from the start
 	Space *os.File // where it is to be, if elsewhere
 }
 
@@ -176,11 +176,7 @@ func (b *Batch) NewVeth(near, far End, mtu, master int) {
 		b.text(unix.IFLA_INFO_KIND, "veth")
 		b.nest(unix.IFLA_INFO_DATA, func() {
 			b.nest(vethInfoPeer, func() {
-				flags := uint32(0)
-				if far.Up {
-					flags = unix.IFF_UP
-				}
-				b.buf = append(b.buf, iface(0, flags, flags)...)
+				b.buf = append(b.buf, iface(0, 0, 0)...)
 				b.end1(far, mtu, space)
 			})
 		})
