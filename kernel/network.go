@@ -137,6 +137,9 @@ func (n *Network) bringBridge(l netspec.Link) error {
 func (n *Network) bridgeSysctls(l netspec.Link) error {
 	v6 := hasIPv6(l.Addrs)
 	return net.In(n.home, func() error {
+		if err := forward(l); err != nil {
+			return err
+		}
 		conf := "net/ipv6/conf/" + l.Name
 		if _, err := os.Stat("/proc/sys/" + conf); err != nil {
 			if v6 {
@@ -150,6 +153,26 @@ func (n *Network) bridgeSysctls(l netspec.Link) error {
 		}
 		return err
 	})
+}
+
+// forward turns the kernel's forwarding on, where it is not.
+func forward(l netspec.Link) error {
+	if !l.Forward {
+		return nil
+	}
+	for _, a := range l.Addrs {
+		path := "net/ipv4/ip_forward"
+		if a.Addr().Is6() {
+			path = "net/ipv6/conf/all/forwarding"
+		}
+		if readLine("/proc/sys/"+path) == "1" {
+			continue
+		}
+		if err := net.Sysctl(path, "1"); err != nil {
+			return fmt.Errorf("let packets pass between %s and the other interfaces: %w", l.Name, err)
+		}
+	}
+	return nil
 }
 
 func hasIPv6(list []netip.Prefix) bool {

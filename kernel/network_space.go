@@ -198,6 +198,9 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 	if s.near > 0 {
 		var b net.Batch
 		b.SetLink(s.near, i.Host, net.Change{Name: i.Host})
+		if i.Isolated {
+			b.Isolate(s.near, i.Host)
+		}
 		if err := n.host.Do(&b); err != nil {
 			return err
 		}

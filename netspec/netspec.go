@@ -16,20 +16,28 @@ type Link struct {
 	Addrs []netip.Prefix // the gateways, with the length of their subnets
 	MTU   int            // 0: the kernel's default
 	Made  bool           // by us, so that it goes with the network: a bridge of the user's stays
+
+	// Forward asks that packets pass between a bridge and the other links: the kernel's
+	// forwarding is turned on, of the families of Addrs.
+	Forward bool
 }
 
 // Interface is one interface in a container's network namespace.
 type Interface struct {
-	Kind    string         // veth, macvlan or ipvlan
-	Name    string         // inside: eth0
-	Host    string         // the host's end of a veth
-	Parent  string         // the bridge that Host is put on, or the parent
-	Mode    string         // of macvlan and ipvlan: bridge, private, vepa, passthru; l2, l3, l3s
-	MAC     string         // empty: the kernel's choice, which ipvlan takes from its parent
-	Addrs   []netip.Prefix // the container's
-	Routes  []Route        // default ones, too
-	Sysctls map[string]string
+	Kind    string            // veth, macvlan or ipvlan
+	Name    string            // inside: eth0
+	Host    string            // the host's end of a veth
+	Parent  string            // the bridge that Host is put on, or the parent
+	Mode    string            // of macvlan and ipvlan: bridge, private, vepa, passthru; l2, l3, l3s
+	MAC     string            // empty: the kernel's choice, which ipvlan takes from its parent
+	Addrs   []netip.Prefix    // the container's
+	Routes  []Route           // default ones, too
+	Sysctls map[string]string // IFNAME in a name stands for Name
 	MTU     int
+
+	// Isolated keeps the ports of a bridge that are so apart from one another: what a
+	// network without ICC asks for.
+	Isolated bool
 }
 
 // Route is one route inside. A zero Gateway means that the destination is on the link.
@@ -57,7 +65,9 @@ type Guard struct {
 	Mode6      string
 }
 
-// Port is one published port.
+// Port is one published port. One at a loopback address is only guarded against who is
+// outside: who is inside comes by engine/proxy. One without Host is a container's port that is open
+// to direct access, in the gateway mode routed.
 type Port struct {
 	Proto     string         // tcp, udp or sctp
 	Host      netip.AddrPort // an unspecified address stands for all of its family

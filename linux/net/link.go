@@ -278,17 +278,10 @@ func (b *Batch) SetLink(index int, what string, c Change) {
 
 const addrGenNone = 1
 
-// Isolate says whether a port of a bridge reaches the bridge alone, and no other port
-// that is isolated.
-func (b *Batch) Isolate(index int, what string, on bool) {
+// Isolate lets a port of a bridge reach the bridge alone, and no other port that is isolated.
+func (b *Batch) Isolate(index int, what string) {
 	b.message(unix.RTM_SETLINK, toChange, "isolate bridge port "+what, append([]byte{unix.AF_BRIDGE}, iface(index, 0, 0)[1:]...)...)
-	b.nest(unix.IFLA_PROTINFO, func() {
-		n := uint8(0)
-		if on {
-			n = 1
-		}
-		b.num8(unix.IFLA_BRPORT_ISOLATED, n)
-	})
+	b.nest(unix.IFLA_PROTINFO, func() { b.num8(unix.IFLA_BRPORT_ISOLATED, 1) })
 }
 
 // DeleteLink takes a link away, and with a veth its other end.
