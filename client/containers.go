@@ -331,3 +331,22 @@ func (s Containers) Update(ctx context.Context, name string, u api.UpdateContain
 	}
 	return v, s.c.call(ctx, "POST", route("containers", name, "update"), nil, u, &v)
 }
+
+// Stats measures a container: once, or, with stream, each second until it is removed, ctx
+// ends, or each fails.
+func (s Containers) Stats(ctx context.Context, name string, stream bool, each func(api.Stats) error) error {
+	name, err := named("container", name)
+	if err != nil {
+		return err
+	}
+	query := url.Values{"stream": {"0"}}
+	if stream {
+		query.Set("stream", "1")
+	}
+	resp, err := s.c.do(ctx, &request{method: "GET", path: route("containers", name, "stats"), query: query})
+	if err != nil {
+		return err
+	}
+	defer resp.Close()
+	return Decode(resp, each)
+}

@@ -50,7 +50,7 @@ func (s *Server) containerRoutes() []route {
 		{"GET", "/containers/{name}/logs", con.logs},
 		{"GET", "/containers/{name}/changes", unbuilt("listing what a container changed in its file system")},
 		{"GET", "/containers/{name}/export", unbuilt("exporting the file system of a container")},
-		{"GET", "/containers/{name}/stats", unbuilt("measuring what a container uses")},
+		{"GET", "/containers/{name}/stats", con.stats},
 		{"GET", "/containers/{name}/attach/ws", unbuilt("attaching over a websocket")},
 		{"HEAD", "/containers/{name}/archive", unbuilt("copying out of a container")},
 		{"GET", "/containers/{name}/archive", unbuilt("copying out of a container")},

@@ -184,6 +184,7 @@ type world struct {
 	root   string
 	keeper *fakeKeeper
 	layers *fakeLayers
+	groups *fakeGroups
 	rootfs *fakeRootfs
 	images fakeImages
 	log    *event.Log
@@ -251,6 +252,7 @@ func newWorld(t testing.TB) *world {
 		t: t, root: root,
 		keeper: &fakeKeeper{alive: map[task.Name]task.Running{}, frozen: map[string]bool{}, ignore: map[int]bool{}},
 		layers: &fakeLayers{dir: filepath.Join(root, "containers")},
+		groups: &fakeGroups{},
 		rootfs: &fakeRootfs{
 			passwd: "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n1000:x:0:0::/:\nbig:x:4294967296:0::/:\n",
 			group:  "root:x:0:\nuser:x:1000:\nstaff:x:50:user\nwheel:x:10:root,user\n",
@@ -270,7 +272,7 @@ func (w *world) deps() Deps {
 	return Deps{
 		Clock: clock,
 		Dir:   filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
-		Keeper: w.keeper, Rootfs: w.rootfs,
+		Keeper: w.keeper, Groups: w.groups, Rootfs: w.rootfs,
 		Host: Host{Name: "vm", CPUs: 2, Architecture: "amd64", Capabilities: knownCaps, CgroupParent: "/lighter",
 			Kernel: Features{Memory: true, Swap: true, MemoryReservation: true, Swappiness: true, OomKillDisable: true, CPUShares: true,
 				CPUCfs: true, Cpuset: true, Pids: true, BlkioWeight: true, BlkioThrottle: true, Cpus: "0-1", Mems: "0"}},

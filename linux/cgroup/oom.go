@@ -3,8 +3,6 @@ package cgroup
 import (
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,22 +11,10 @@ import (
 // memory. It is 0 where the kernel does not tell.
 func (g *Group) OOMKills() uint64 {
 	if g.layout.Mode == V2 {
-		return field(g.unified+"/memory.events", "oom_kill")
+		return fields(g.unified + "/memory.events")["oom_kill"]
 	}
 	if d, ok := g.dir("memory"); ok {
-		return field(d.Path+"/memory.oom_control", "oom_kill")
-	}
-	return 0
-}
-
-// field is the number behind a key in a file of "key number" lines.
-func field(file, key string) uint64 {
-	text, _ := readFile(file)
-	for line := range strings.Lines(text) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
-			n, _ := strconv.ParseUint(v, 10, 64)
-			return n
-		}
+		return fields(d.Path + "/memory.oom_control")["oom_kill"]
 	}
 	return 0
 }

@@ -1,27 +1,34 @@
 package cgroup
 
 import (
+	"math"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stats is what a group uses, in the words of version 1 whatever the host has: times
 // in nanoseconds, sizes in bytes. What a host does not tell is zero.
 type Stats struct {
+	At                                  uint64 // when CPU was read: nanoseconds since the machine's start
 	CPU, CPUUser, CPUKernel             uint64
+	PerCPU                              []uint64 // version 1 alone
 	Periods, ThrottledPeriods, Throttle uint64
-	Memory, MemoryMax, MemoryLimit      uint64
-	MemoryFailures                      uint64
+	Memory, MemoryMax, MemoryLimit      uint64 // a limit of 0 is none
+	MemoryFailures, OOMs                uint64
 	Swap, SwapLimit                     uint64
 	MemoryDetails                       map[string]uint64 // the lines of memory.stat
 	Pids, PidsLimit                     uint64            // a limit of 0 is none
 	IO                                  []IOStats
 }
 
-// IOStats is what a group read from and wrote to one block device.
+// IOStats is what a group did on one block device: by operation, in the order and the
+// letters of the kernel ("Read", "Write", "Sync"… on version 1, "read" and "write" on 2).
 type IOStats struct {
-	Major, Minor                             uint64
-	ReadBytes, WriteBytes, ReadIOs, WriteIOs uint64
+	Major, Minor uint64
+	Op           string
+	Bytes, Count uint64
 }
 
 // Stats reads what the group uses now.
@@ -32,132 +39,141 @@ func (g *Group) Stats() Stats {
 	return statsV1(g)
 }
 
+// parseUint reads a number; what is none, such as "max", is 0.
+func parseUint(text string) uint64 {
+	n, _ := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+	return n
+}
+
 // number64 reads a file of one number; "max", or what stands for it, is 0.
 func number64(file string) uint64 {
 	text, _ := readFile(file)
-	n, _ := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
-	if n >= 1<<63-1<<16 { // version 1's way of saying none, to the page
+	n := parseUint(text)
+	if n >= math.MaxInt64-1<<16 { // version 1's way of saying none, to the page
 		return 0
 	}
 	return n
 }
 
+// numbers reads a file of many numbers into many places.
+func numbers(dir string, rows map[string]*uint64) {
+	for name, to := range rows {
+		*to = number64(dir + "/" + name)
+	}
+}
+
 // fields reads a file of "key number" lines.
 func fields(file string) map[string]uint64 {
 	text, _ := readFile(file)
-	all := map[string]uint64{}
+	all := make(map[string]uint64, strings.Count(text, "\n"))
 	for line := range strings.Lines(text) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
-			all[k], _ = strconv.ParseUint(v, 10, 64)
+		if k, v, ok := strings.Cut(line, " "); ok {
+			all[k] = parseUint(v)
 		}
 	}
 	return all
 }
 
+// sinceBoot is the clock against which CPU time is measured: exact to the nanosecond,
+// where /proc/stat counts hundredths of a second.
+func sinceBoot() uint64 {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // never fails
+	return uint64(t.Nano())
+}
+
+// tick is the unit of cpuacct.stat: USER_HZ is 100 on every machine that Go runs on.
+const tick = 1e9 / 100
+
 func statsV1(g *Group) Stats {
 	var s Stats
-	file := func(controller, name string) string {
+	dir := func(controller string) string {
 		if d, ok := g.dir(controller); ok {
-			return d.Path + "/" + name
+			return d.Path
 		}
-		return "/dev/null"
+		return "/dev/null" // below which there is nothing
 	}
-	s.CPU = number64(file("cpuacct", "cpuacct.usage"))
-	s.CPUUser = number64(file("cpuacct", "cpuacct.usage_user"))
-	s.CPUKernel = number64(file("cpuacct", "cpuacct.usage_sys"))
-	t := fields(file("cpu", "cpu.stat"))
+	acct := dir("cpuacct")
+	s.CPU, s.At = number64(acct+"/cpuacct.usage"), sinceBoot()
+	for _, n := range words(acct + "/cpuacct.usage_percpu") {
+		s.PerCPU = append(s.PerCPU, parseUint(n))
+	}
+	t := fields(acct + "/cpuacct.stat")
+	s.CPUUser, s.CPUKernel = t["user"]*tick, t["system"]*tick
+	t = fields(dir("cpu") + "/cpu.stat")
 	s.Periods, s.ThrottledPeriods, s.Throttle = t["nr_periods"], t["nr_throttled"], t["throttled_time"]
-	s.Memory = number64(file("memory", "memory.usage_in_bytes"))
-	s.MemoryMax = number64(file("memory", "memory.max_usage_in_bytes"))
-	s.MemoryLimit = number64(file("memory", "memory.limit_in_bytes"))
-	s.MemoryFailures = number64(file("memory", "memory.failcnt"))
-	s.Swap = number64(file("memory", "memory.memsw.usage_in_bytes"))
-	s.SwapLimit = number64(file("memory", "memory.memsw.limit_in_bytes"))
-	s.MemoryDetails = fields(file("memory", "memory.stat"))
-	s.Pids = number64(file("pids", "pids.current"))
-	s.PidsLimit = number64(file("pids", "pids.max"))
-	io := map[string]*IOStats{}
-	var order []string
-	for _, name := range []string{"io_service_bytes", "io_serviced"} {
-		text, _ := readFile(file("blkio", "blkio.throttle."+name+"_recursive"))
+	numbers(dir("memory"), map[string]*uint64{
+		"memory.usage_in_bytes": &s.Memory, "memory.max_usage_in_bytes": &s.MemoryMax, "memory.limit_in_bytes": &s.MemoryLimit,
+		"memory.failcnt": &s.MemoryFailures, "memory.memsw.usage_in_bytes": &s.Swap, "memory.memsw.limit_in_bytes": &s.SwapLimit,
+	})
+	s.MemoryDetails = fields(dir("memory") + "/memory.stat")
+	numbers(dir("pids"), map[string]*uint64{"pids.current": &s.Pids, "pids.max": &s.PidsLimit})
+	at := map[string]int{} // "8:0 Read" → index in s.IO
+	for _, file := range []struct {
+		name string
+		to   func(*IOStats) *uint64
+	}{
+		{"io_service_bytes", func(d *IOStats) *uint64 { return &d.Bytes }},
+		{"io_serviced", func(d *IOStats) *uint64 { return &d.Count }},
+	} {
+		text, _ := readFile(dir("blkio") + "/blkio.throttle." + file.name + "_recursive")
 		for line := range strings.Lines(text) {
 			f := strings.Fields(line) // "8:0 Read 4096"; the last line is a total
 			if len(f) != 3 {
 				continue
 			}
-			d := io[f[0]]
-			if d == nil {
-				d = &IOStats{}
-				d.Major, d.Minor = device(f[0])
-				io[f[0]], order = d, append(order, f[0])
+			key := f[0] + " " + f[1]
+			i, ok := at[key]
+			if !ok {
+				i = len(s.IO)
+				at[key] = i
+				s.IO = append(s.IO, newIO(f[0], f[1]))
 			}
-			n, _ := strconv.ParseUint(f[2], 10, 64)
-			switch name + f[1] {
-			case "io_service_bytesRead":
-				d.ReadBytes = n
-			case "io_service_bytesWrite":
-				d.WriteBytes = n
-			case "io_servicedRead":
-				d.ReadIOs = n
-			case "io_servicedWrite":
-				d.WriteIOs = n
-			}
+			*file.to(&s.IO[i]) = parseUint(f[2])
 		}
-	}
-	for _, name := range order {
-		s.IO = append(s.IO, *io[name])
 	}
 	return s
 }
 
-func device(name string) (major, minor uint64) {
-	a, b, _ := strings.Cut(name, ":")
-	major, _ = strconv.ParseUint(a, 10, 32)
-	minor, _ = strconv.ParseUint(b, 10, 32)
-	return
+func newIO(device, op string) IOStats {
+	major, minor, _ := strings.Cut(device, ":")
+	return IOStats{Major: parseUint(major), Minor: parseUint(minor), Op: op}
 }
 
 func statsV2(g *Group) Stats {
 	var s Stats
-	file := func(name string) string { return g.unified + "/" + name }
-	t := fields(file("cpu.stat"))
 	const micro = 1000
+	t := fields(g.unified + "/cpu.stat")
+	s.At = sinceBoot()
 	s.CPU, s.CPUUser, s.CPUKernel = t["usage_usec"]*micro, t["user_usec"]*micro, t["system_usec"]*micro
 	s.Periods, s.ThrottledPeriods, s.Throttle = t["nr_periods"], t["nr_throttled"], t["throttled_usec"]*micro
-	s.Memory = number64(file("memory.current"))
-	s.MemoryMax = number64(file("memory.peak"))
-	s.MemoryLimit = number64(file("memory.max"))
-	s.MemoryFailures = field(file("memory.events"), "max")
-	s.Swap = s.Memory + number64(file("memory.swap.current"))
-	if n := number64(file("memory.swap.max")); n > 0 && s.MemoryLimit > 0 {
-		s.SwapLimit = s.MemoryLimit + n
+	var swap, swapMax uint64
+	numbers(g.unified, map[string]*uint64{
+		"memory.current": &s.Memory, "memory.peak": &s.MemoryMax, "memory.max": &s.MemoryLimit, "memory.swap.current": &swap,
+		"memory.swap.max": &swapMax, "pids.current": &s.Pids, "pids.max": &s.PidsLimit,
+	})
+	s.Swap = s.Memory + swap
+	if swapMax > 0 && s.MemoryLimit > 0 {
+		s.SwapLimit = s.MemoryLimit + swapMax
 	}
-	s.MemoryDetails = fields(file("memory.stat"))
-	s.Pids = number64(file("pids.current"))
-	s.PidsLimit = number64(file("pids.max"))
-	text, _ := readFile(file("io.stat"))
+	t = fields(g.unified + "/memory.events")
+	s.MemoryFailures, s.OOMs = t["max"], t["oom"]
+	s.MemoryDetails = fields(g.unified + "/memory.stat")
+	text, _ := readFile(g.unified + "/io.stat")
 	for line := range strings.Lines(text) { // "8:0 rbytes=1 wbytes=2 rios=3 wios=4 …"
 		f := strings.Fields(line)
 		if len(f) < 2 {
 			continue
 		}
-		var d IOStats
-		d.Major, d.Minor = device(f[0])
+		read, write := newIO(f[0], "read"), newIO(f[0], "write")
+		to := map[string]*uint64{"rbytes": &read.Bytes, "rios": &read.Count, "wbytes": &write.Bytes, "wios": &write.Count}
 		for _, kv := range f[1:] {
 			k, v, _ := strings.Cut(kv, "=")
-			n, _ := strconv.ParseUint(v, 10, 64)
-			switch k {
-			case "rbytes":
-				d.ReadBytes = n
-			case "wbytes":
-				d.WriteBytes = n
-			case "rios":
-				d.ReadIOs = n
-			case "wios":
-				d.WriteIOs = n
+			if p := to[k]; p != nil {
+				*p = parseUint(v)
 			}
 		}
-		s.IO = append(s.IO, d)
+		s.IO = append(s.IO, read, write)
 	}
 	return s
 }

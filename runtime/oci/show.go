@@ -81,13 +81,12 @@ func statsOf(s cgroup.Stats) any {
 	}
 	var bytes, ios []block
 	for _, d := range s.IO {
-		bytes = append(bytes, block{d.Major, d.Minor, "Read", d.ReadBytes}, block{d.Major, d.Minor, "Write", d.WriteBytes})
-		ios = append(ios, block{d.Major, d.Minor, "Read", d.ReadIOs}, block{d.Major, d.Minor, "Write", d.WriteIOs})
+		bytes, ios = append(bytes, block{d.Major, d.Minor, d.Op, d.Bytes}), append(ios, block{d.Major, d.Minor, d.Op, d.Count})
 	}
 	type object = map[string]any
 	return object{
 		"cpu": object{
-			"usage":      object{"total": s.CPU, "kernel": s.CPUKernel, "user": s.CPUUser},
+			"usage":      object{"total": s.CPU, "percpu": s.PerCPU, "kernel": s.CPUKernel, "user": s.CPUUser},
 			"throttling": object{"periods": s.Periods, "throttledPeriods": s.ThrottledPeriods, "throttledTime": s.Throttle},
 		},
 		"memory": object{
