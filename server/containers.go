@@ -153,7 +153,7 @@ func (c *containers) resize(w http.ResponseWriter, r *request) error {
 }
 
 func (c *containers) top(w http.ResponseWriter, r *request) error {
-	top, err := c.engine().Top(r.Context(), r.name, r.query.Get("ps_args"))
+	top, err := c.engine().Control().Top(r.Context(), r.name, r.query.Get("ps_args"))
 	return ok(w, top, err)
 }
 

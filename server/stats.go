@@ -13,7 +13,7 @@ func (c *containers) stats(w http.ResponseWriter, r *request) error {
 	ctx, cancel := untilStop(r.Context())
 	defer cancel()
 	enc, begun := json.NewEncoder(w), false
-	err := c.engine().Stats(ctx, r.name, stream, oneShot, func(s *api.Stats) error {
+	err := c.engine().Control().Stats(ctx, r.name, stream, oneShot, func(s *api.Stats) error {
 		begun = true
 		if !stream {
 			w.Header().Set("Content-Type", "application/json")

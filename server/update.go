@@ -20,6 +20,6 @@ func (c *containers) update(w http.ResponseWriter, r *request) error {
 	if p := body.PidsLimit; p != nil && *p <= 0 {
 		*p = 0 // no limit, however it was written
 	}
-	done, err := c.engine().Update(r.Context(), r.name, body)
+	done, err := c.engine().Control().Update(r.Context(), r.name, body)
 	return ok(w, done, err)
 }

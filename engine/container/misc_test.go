@@ -143,7 +143,7 @@ func TestPruneAndTop(t *testing.T) {
 	}
 	_, err = w.Prune(t.Context(), api.Filters{"foo": {"x"}})
 	w.refuses(err, api.Invalid, "invalid filter 'foo'")
-	_, err = w.Top(t.Context(), "stays", "")
+	_, err = w.Control().Top(t.Context(), "stays", "")
 	if !api.Is(err, api.Conflict) {
 		t.Error(err)
 	}

@@ -20,8 +20,8 @@ const (
 
 // Stats measures a container, each second or once. The answers go to emit, whose error
 // ends it. Of one that does not run all is zero, but its name.
-func (cs *Containers) Stats(ctx context.Context, ref string, stream, oneShot bool, emit func(*api.Stats) error) error {
-	c, err := cs.index.find(ref)
+func (t Control) Stats(ctx context.Context, ref string, stream, oneShot bool, emit func(*api.Stats) error) error {
+	c, err := t.cs.index.find(ref)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (c *container) sample(before *api.Stats) (*api.Stats, error) {
 	s := &api.Stats{}
 	if snap.phase.alive() {
 		pid := snap.Pid
-		if c.cs.hostNetwork(snap) {
+		if hostNetwork(&c.cs.index, snap) {
 			pid = 0
 		}
 		used, err := c.cs.Groups.Usage(c.cs.cgroup(snap.record), pid)
@@ -109,13 +109,13 @@ func (c *container) sample(before *api.Stats) (*api.Stats, error) {
 
 // hostNetwork tells whether a container's interfaces are the host's: its own, or those
 // of the container whose network it shares.
-func (cs *Containers) hostNetwork(s *snapshot) bool {
+func hostNetwork(all *index, s *snapshot) bool {
 	for range 8 { // a chain of containers, which could be a ring
 		ref, joins := shared(s.Host.NetworkMode)
 		if !joins {
 			break
 		}
-		other, err := cs.index.find(ref)
+		other, err := all.find(ref)
 		if err != nil {
 			return false
 		}

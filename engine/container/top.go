@@ -14,7 +14,8 @@ import (
 
 // Top lists the processes of a running container by the host's own ps, -ef unless
 // args say otherwise. Nothing of the container's is executed.
-func (cs *Containers) Top(ctx context.Context, ref, args string) (*api.Top, error) {
+func (t Control) Top(ctx context.Context, ref, args string) (*api.Top, error) {
+	cs := t.cs
 	if args == "" {
 		args = "-ef"
 	}

@@ -22,6 +22,12 @@ type Groups interface {
 	Usage(path string, pid int) (*api.Stats, error)
 }
 
+// Control is what is done through the control groups of containers: it measures and limits.
+type Control struct{ cs *Containers }
+
+// Control gives it.
+func (cs *Containers) Control() Control { return Control{cs} }
+
 // update is one update under way: the record as it was and as it shall be.
 type update struct {
 	cs    *Containers
@@ -47,7 +53,8 @@ var updates = []struct {
 // Update changes a container, running or not. It is all done or not at all: the record is
 // written before anything is touched, marked as unsettled, so that the next engine
 // finishes what a crash cut short.
-func (cs *Containers) Update(ctx context.Context, ref string, asked api.UpdateContainer) (api.Updated, error) {
+func (t Control) Update(ctx context.Context, ref string, asked api.UpdateContainer) (api.Updated, error) {
+	cs := t.cs
 	warnings, err := cs.Host.limits(&asked.Resources, true)
 	if err == nil {
 		err = validateRestart(asked.RestartPolicy)

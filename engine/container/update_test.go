@@ -51,7 +51,7 @@ func TestUpdate(t *testing.T) {
 	w := newWorld(t)
 	id := w.create("c1", func(c *api.CreateContainer) { c.HostConfig.Memory = 64 << 20 })
 	host := func() api.HostConfig { c, _ := w.index.find(id); return *c.now().Host }
-	change := func(r api.Resources) error { _, err := w.Update(t.Context(), "c1", asks(r)); return err }
+	change := func(r api.Resources) error { _, err := w.Control().Update(t.Context(), "c1", asks(r)); return err }
 
 	w.must(change(api.Resources{CPUShares: 512}))
 	if len(w.groups.limits) != 0 || host().CPUShares != 512 {
@@ -66,7 +66,7 @@ func TestUpdate(t *testing.T) {
 	cannot := "Cannot update container " + id + ": "
 	w.refuses(change(api.Resources{Memory: 64 << 20}), api.Conflict, cannot+"Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
 	w.refuses(change(api.Resources{Memory: 1 << 20}), api.Invalid, "Minimum memory limit allowed is 6MB")
-	_, err := w.Update(t.Context(), "c2", asks(api.Resources{CPUShares: 2}))
+	_, err := w.Control().Update(t.Context(), "c2", asks(api.Resources{CPUShares: 2}))
 	w.refuses(err, api.NotFound, "No such container: c2")
 
 	// One that fails leaves nothing: neither in the record nor in the group.
@@ -110,13 +110,13 @@ func TestUpdateOfRestartPolicy(t *testing.T) {
 	w.create("c1")
 	w.create("c2", func(c *api.CreateContainer) { c.HostConfig.AutoRemove = true })
 	u := api.UpdateContainer{RestartPolicy: api.RestartPolicy{Name: "always"}}
-	_, err := w.Update(t.Context(), "c1", u)
+	_, err := w.Control().Update(t.Context(), "c1", u)
 	w.must(err)
 	c, _ := w.index.find("c1")
 	if c.now().Host.RestartPolicy.Name != "always" || c.now().Asked.Host.RestartPolicy.Name != "" {
 		t.Errorf("%+v, asked for %+v", c.now().Host.RestartPolicy, c.now().Asked.Host.RestartPolicy)
 	}
-	_, err = w.Update(t.Context(), "c2", u)
+	_, err = w.Control().Update(t.Context(), "c2", u)
 	w.refuses(err, api.Conflict, "Cannot update container "+w.idOf("c2")+": Restart policy cannot be updated because AutoRemove is enabled for the container")
 }
 
@@ -140,7 +140,7 @@ func TestStats(t *testing.T) {
 	id := w.create("c1")
 	one := func(stream, oneShot bool) (list []*api.Stats) {
 		ctx, cancel := context.WithCancel(t.Context())
-		w.must(w.Stats(ctx, "c1", stream, oneShot, func(s *api.Stats) error {
+		w.must(w.Control().Stats(ctx, "c1", stream, oneShot, func(s *api.Stats) error {
 			if list = append(list, s); len(list) == 2 {
 				cancel()
 			}
@@ -163,8 +163,8 @@ func TestStats(t *testing.T) {
 	if len(list) != 2 || !list[0].PreRead.IsZero() || list[1].PreCPU.Usage.Total != list[0].CPU.Usage.Total {
 		t.Errorf("stream: %+v", list)
 	}
-	w.refuses(w.Stats(t.Context(), "c1", true, true, nil), api.Invalid, "cannot have stream=true and one-shot=true")
-	err := w.Stats(t.Context(), "c2", true, false, nil)
+	w.refuses(w.Control().Stats(t.Context(), "c1", true, true, nil), api.Invalid, "cannot have stream=true and one-shot=true")
+	err := w.Control().Stats(t.Context(), "c2", true, false, nil)
 	w.refuses(err, api.NotFound, "No such container: c2")
 }
 
@@ -172,7 +172,7 @@ func TestStatsEndWhenTheContainerIsGone(t *testing.T) {
 	w := newWorld(t)
 	w.create("c1")
 	n := 0
-	w.must(w.Stats(t.Context(), "c1", true, false, func(*api.Stats) error {
+	w.must(w.Control().Stats(t.Context(), "c1", true, false, func(*api.Stats) error {
 		n++
 		return w.Remove(t.Context(), "c1", RemoveOptions{})
 	}))
