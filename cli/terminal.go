@@ -90,26 +90,45 @@ func followSize(ctx context.Context, a *App, resize func(ctx context.Context, ro
 	}
 }
 
-// forwardSignals sends every signal that we get to a container, from soon after on
-// until the program ends. It is called right before the container starts: getting
-// ready for signals costs a thread, which is had while the engine works.
+// usual are the signals that programs are told things by. They are caught before a
+// container starts; each costs a hand-over between threads, so that the others, which
+// nobody sends to a program that has just begun, wait until it has run for a while.
+var usual = []os.Signal{
+	syssignal.SignalMap["HUP"], syssignal.SignalMap["INT"], syssignal.SignalMap["QUIT"],
+	syssignal.SignalMap["TERM"], syssignal.SignalMap["USR1"], syssignal.SignalMap["USR2"],
+}
+
+const aWhile = 100 * time.Millisecond
+
+// forwardSignals sends the signals that we get to a container, until the program ends.
+// It is called right before the container starts.
 func forwardSignals(ctx context.Context, a *App, id string) {
-	c := a.engine.Containers()
+	got := make(chan os.Signal, 128)
 	go func() { // ends with the program
-		got := make(chan os.Signal, 128)
-		syssignal.CatchAll(got)
-		for s := range got {
-			if s == syssignal.SIGCHLD || s == syssignal.SIGPIPE {
-				continue
-			}
-			for name, number := range syssignal.SignalMap {
-				if number == s {
-					c.Kill(ctx, id, name) // a process that is gone needs no signal
-					break
-				}
+		signal.Notify(got, usual...)
+		rest := time.After(aWhile)
+		for {
+			select {
+			case s := <-got:
+				a.forward(ctx, id, s)
+			case <-rest:
+				syssignal.CatchAll(got)
 			}
 		}
 	}()
+}
+
+// forward sends a signal to a container. One that is gone needs none.
+func (a *App) forward(ctx context.Context, id string, s os.Signal) {
+	if s == syssignal.SIGCHLD || s == syssignal.SIGPIPE {
+		return
+	}
+	for name, number := range syssignal.SignalMap {
+		if number == s {
+			a.engine.Containers().Kill(ctx, id, name)
+			return
+		}
+	}
 }
 
 // defaultDetach is ctrl-p ctrl-q.

@@ -136,7 +136,7 @@ func (c *Client) try(ctx context.Context, r *request, version string) (*response
 				return nil, err
 			}
 		}
-		if body, err = json.Marshal(v); err != nil {
+		if body, err = encode(v); err != nil {
 			return nil, fmt.Errorf("encode %s %s: %w", r.method, r.path, err)
 		}
 		body = append(body, '\n')

@@ -17,7 +17,26 @@ import (
 	"lighter/runtime/oci"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	roomy(false)
+	os.Exit(run())
+}
+
+// roomy has a frame larger than any command's frames together: calling it first, while
+// there is nothing to move, makes the stack grow once instead of four times on the way
+// (0.1 ms of 2). It never touches the frame.
+//
+//go:noinline
+func roomy(touch bool) byte {
+	if !touch {
+		return 0
+	}
+	var frame [40 << 10]byte
+	for i := range frame {
+		frame[i] = os.Args[0][0]
+	}
+	return frame[len(os.Args)]
+}
 
 func run() int {
 	if len(os.Args) > 1 {
