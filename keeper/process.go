@@ -287,23 +287,34 @@ func (d dirs) writeLife(container string, l life) error {
 	return nil
 }
 
-// bury adds to a container's file that the exit of a run was noted. A container that
-// was destroyed meanwhile has none.
+// bury adds to a container's file that the exit of a run was noted.
 func (d dirs) bury(container string, run int64) error {
+	return d.addLife(container, struct{ Ended int64 }{run})
+}
+
+// addLife adds a line to a container's file: what has become known since. A container
+// that was destroyed meanwhile has no file.
+func (d dirs) addLife(container string, v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
 	f, err := os.OpenFile(filepath.Join(d.live(), container), os.O_WRONLY|os.O_APPEND, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(f, "\n{\"Ended\":%d}", run)
+		_, err = f.Write(append([]byte{'\n'}, line...))
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("note that %s lives no more: %w", container, err)
+		return fmt.Errorf("note how %s lives: %w", container, err)
 	}
 	return nil
 }
 
+// readLife puts the lines of a container's file together. A last one that was being
+// written when its writer died does not count.
 func (d dirs) readLife(container string) (l life, err error) {
 	f, err := os.Open(filepath.Join(d.live(), container))
 	if err != nil {
@@ -315,11 +326,12 @@ func (d dirs) readLife(container string) (l life, err error) {
 		return l, fmt.Errorf("read what is known of %s: %w", container, err)
 	}
 	for dec.More() {
-		var later struct{ Ended int64 }
+		later := l
 		if dec.Decode(&later) != nil {
 			break
 		}
-		l.Ended = max(l.Ended, later.Ended)
+		later.Ended = max(l.Ended, later.Ended)
+		l = later
 	}
 	return l, nil
 }

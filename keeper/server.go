@@ -220,6 +220,12 @@ func (s *server) request(l *link, p *parcel) {
 	answer.Record, answer.Files = &proc.record, names
 	l.tell(answer, fds...)
 	closeFDs(fds)
+	if proc.Name.Exec == "" {
+		l := life{Cgroup: proc.Cgroup, Pid: proc.Pid, Run: proc.Run, At: proc.At}
+		if err := s.dirs.addLife(proc.Name.Container, l); err != nil {
+			complain("start of "+proc.Name.String(), err)
+		}
+	}
 	// After the answer, so that its exit is told after its start.
 	s.work.Go(func() { proc.run(s.ctx) })
 }

@@ -61,8 +61,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	}
 	p.Cgroup = req.Spec.Linux.CgroupsPath
 	// Before there is anything to clean up, note where to look for it.
-	l := life{Cgroup: p.Cgroup}
-	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
+	if err := s.dirs.writeLife(p.Name.Container, life{Cgroup: p.Cgroup}); err != nil {
 		return err
 	}
 	rootfs := req.take(fdRootfs).File("rootfs")
@@ -73,14 +72,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	if err != nil {
 		return err
 	}
-	if err := p.born(c); err != nil {
-		return err
-	}
-	l.Pid, l.Run, l.At = p.Pid, p.Run, p.At
-	if err := s.dirs.writeLife(p.Name.Container, l); err != nil {
-		complain("start of "+p.Name.String(), err)
-	}
-	return nil
+	return p.born(c)
 }
 
 func (s *server) launchExec(p *process, req *parcel, e ends) error {

@@ -311,9 +311,10 @@ func (s *start) release(context.Context) error {
 }
 
 // save notes that it runs. A disk that takes no more does not stop a program that
-// runs already: the keeper knows it, and the next engine asks the keeper.
+// runs already: the keeper knows it, and the next engine asks the keeper. For one that
+// is removed at its end that is enough: when the keeper does not know it, it has ended.
 func (s *start) save(context.Context) error {
-	_, err := s.c.change(true, func(n *snapshot) error {
+	_, err := s.c.change(!s.snap.Host.AutoRemove, func(n *snapshot) error {
 		if err := n.move(toStart); err != nil {
 			return err
 		}
