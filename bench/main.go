@@ -6,7 +6,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -74,7 +73,7 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 	defer ours.stop()
 	engines := []*engine{ours}
 	if peer != "" {
-		engines = append(engines, &engine{name: "peer", cli: []string{"docker", "-H", peer}})
+		engines = append(engines, &engine{name: "peer", cli: []string{"docker", "-H", peer}, stderr: ours.stderr})
 	}
 	for _, e := range engines {
 		e.in, e.dir = inputs, filepath.Join(dir, "work-"+e.name)
@@ -213,9 +212,11 @@ type engine struct {
 	cli  []string
 	env  []string
 	dir  string // scratch
-	in   *inputs
-	pids []int // ours: the engine and its keeper
-	stop func()
+
+	stderr *os.File // what all commands print there
+	in     *inputs
+	pids   []int // ours: the engine and its keeper
+	stop   func()
 }
 
 func (e *engine) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -224,13 +225,18 @@ func (e *engine) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs one command; what it prints is read and thrown away.
+// run runs one command; what it prints is thrown away. Nothing of ours runs beside it,
+// no pipe and no goroutine: on two cores they would be part of what is measured.
 func (e *engine) run(ctx context.Context, args ...string) error {
-	var stderr bytes.Buffer
-	cmd := e.command(ctx, args...)
-	cmd.Stderr = &stderr
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd := exec.Command(e.cli[0], append(slices.Clone(e.cli[1:]), args...)...)
+	cmd.Env = append(os.Environ(), e.env...)
+	cmd.Stderr = e.stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s %s: %w: %s", e.name, strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+		text, _ := os.ReadFile(e.stderr.Name())
+		return fmt.Errorf("%s %s: %w: %s", e.name, strings.Join(args, " "), err, strings.TrimSpace(string(text)))
 	}
 	return nil
 }
@@ -263,12 +269,16 @@ func startOurs(ctx context.Context, bin, dir string) (*engine, error) {
 		return nil, err
 	}
 	defer log.Close()
+	stderr, err := os.OpenFile(filepath.Join(dir, "stderr"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(filepath.Join(bin, "lighterd"), "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"), "-H", host)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	e := &engine{name: "ours", cli: []string{filepath.Join(bin, "lighter")}, env: []string{"LIGHTER_HOST=" + host}, pids: []int{cmd.Process.Pid}}
+	e := &engine{stderr: stderr, name: "ours", cli: []string{filepath.Join(bin, "lighter")}, env: []string{"LIGHTER_HOST=" + host}, pids: []int{cmd.Process.Pid}}
 	e.stop = func() {
 		e.clean()
 		cmd.Process.Signal(os.Interrupt)

@@ -2,6 +2,7 @@ package logfile
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,6 @@ import (
 	"time"
 
 	linuxfs "lighter/linux/fs"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // ReadOptions is which records are wanted. The zero value wants none but Follow's:

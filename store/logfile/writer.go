@@ -1,6 +1,7 @@
 package logfile
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,6 @@ import (
 	"sync/atomic"
 
 	linuxfs "lighter/linux/fs"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // Writer writes one log. It is not safe for use by several goroutines, but for Room
