@@ -15,6 +15,7 @@ func (a *App) commands() []entry {
 
 		{"container", newContainer},
 		{"image", newImage},
+		{"network", newNetwork},
 		{"system", newSystem},
 
 		{"attach", newAttach},

@@ -213,7 +213,7 @@ func completeContainerFlags(a *App, cmd *cobra.Command) {
 		"attach":       words("stdin", "stdout", "stderr"),
 		"pull":         words("always", "missing", "never"),
 		"restart":      completeRestart,
-		"network":      words("bridge", "host", "none", "container:"),
+		"network":      a.completeNetworkFlag,
 		"cgroupns":     words("host", "private"),
 		"pid":          words("host", "container:"),
 		"uts":          words("host"),

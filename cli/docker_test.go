@@ -264,6 +264,14 @@ func TestRequestsAsDocker(t *testing.T) {
 		"GET /events":                        {},
 		"GET /containers/c/top":              {body: `{"Titles":["PID","CMD"],"Processes":[["1","sh"]]}`},
 		"POST /containers/prune":             {body: `{"ContainersDeleted":["` + id + `"],"SpaceReclaimed":12345}`},
+		"POST /networks/create":              {status: 201, body: `{"Id":"` + id + `","Warning":""}`},
+		"POST /networks/prune":               {body: `{"NetworksDeleted":["n","m"]}`},
+		"GET /networks":                      {body: `[]`},
+		"GET /networks/n":                    {body: `{"Name":"n","Id":"` + id + `"}`},
+		"POST /networks/n/connect":           {},
+		"POST /networks/n/disconnect":        {},
+		"DELETE /networks/n":                 {status: 204},
+		"DELETE /networks/m":                 {status: 403, body: `{"message":"no"}`},
 	}
 	for _, verb := range []string{"start", "stop", "kill", "restart", "pause", "unpause", "rename", "resize"} {
 		answers["POST /containers/c/"+verb] = answer{status: 204}
@@ -291,6 +299,7 @@ func compare(t *testing.T, theirs, ours result) {
 	t.Helper()
 	theirs.err = strings.NewReplacer(
 		"type *events.Message", "type *api.Event", "type *formatter.ContainerContext", "type *cli.psRow",
+		"type *network.networkContext", "type *cli.networkRow",
 		"type system.dockerInfo", "type cli.infoOut", "type system.versionInfo", "type cli.versions",
 	).Replace(theirs.err)
 	if theirs.code != ours.code {
@@ -407,6 +416,10 @@ func TestOutputsAsDocker(t *testing.T) {
 		"GET /containers/tty/logs":           {header: raw, body: "raw\r\ntext"},
 		"GET /images/i/json":                 file("image.json"),
 		"GET /networks/n":                    file("network.json"),
+		"GET /networks":                      file("networks.json"),
+		"POST /networks/create":              {status: 201, body: `{"Id":"` + id + `","Warning":"careful"}`},
+		"POST /networks/prune":               {body: `{"NetworksDeleted":["n","m"]}`},
+		"DELETE /networks/n":                 {status: 204},
 		"GET /version":                       file("version.json"),
 		"GET /info":                          file("info.json"),
 		"GET /events":                        file("events.json"),

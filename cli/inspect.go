@@ -83,7 +83,7 @@ var inspectRoutes = []struct {
 }{
 	{"container", []string{"containers", "", "json"}, false, func() any { return &api.Container{} }},
 	{"image", []string{"images", "", "json"}, false, func() any { return &api.Image{} }},
-	{"network", []string{"networks", ""}, false, nil},
+	{"network", []string{"networks", ""}, false, func() any { return &api.Network{} }},
 	{"volume", []string{"volumes", ""}, false, nil},
 	{"service", []string{"services", ""}, true, nil},
 	{"task", []string{"tasks", ""}, true, nil},
