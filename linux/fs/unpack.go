@@ -196,6 +196,25 @@ func (d Dir) Chmod(name string, mode uint32) error {
 	return unix.Fchmodat(d.fd, name, mode, 0)
 }
 
+// SetMode is Chmod for a name that somebody may turn into a link meanwhile: what a link
+// points to is left alone.
+func (d Dir) SetMode(name string, mode uint32) error {
+	if name == "" {
+		return unix.Fchmod(d.fd, mode)
+	}
+	err := unix.Fchmodat(d.fd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if err != unix.EOPNOTSUPP && err != unix.ENOSYS {
+		return err
+	}
+	// Before Linux 6.6 there is no call for it.
+	fd, err := openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
+}
+
 // Times sets the times of name, or of the folder itself for "".
 func (d Dir) Times(name string, atime, mtime Time) error {
 	ts := []unix.Timespec{{Sec: atime.Sec, Nsec: atime.Nsec}, {Sec: mtime.Sec, Nsec: mtime.Nsec}}
