@@ -56,6 +56,7 @@ var (
 	ErrNoAttr       = error(unix.ENODATA)
 	ErrFull         = error(unix.ENOSPC)
 	ErrReadOnly     = error(unix.EROFS)
+	ErrBusy         = error(unix.EBUSY) // something is mounted there
 )
 
 const openFolder = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -171,6 +172,16 @@ func (d Dir) Stat(name string) (Info, error) {
 		return Info{}, err
 	}
 	return infoOf(&st), nil
+}
+
+// Mounted reports whether something is mounted on name. Taking such a name away from outside
+// of the namespace that it is mounted in would take the mount away with it.
+func (d Dir) Mounted(name string) (bool, error) {
+	var st unix.Statx_t
+	err := retry(func() error {
+		return unix.Statx(d.fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
+	})
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
 }
 
 // Readlink reads the link name.

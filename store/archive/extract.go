@@ -25,9 +25,6 @@ type ExtractOptions struct {
 // ErrNoFolder says that the path to extract to is something else.
 var ErrNoFolder = errors.New("extraction point is not a directory")
 
-// ErrBreakout says that a name in a tar leads out of the folder that it is unpacked into.
-var ErrBreakout = errors.New("leads out of the folder that it is unpacked into")
-
 // Extract writes the things in the tar that r holds, plain or compressed, into a folder,
 // over what is there, as Docker's cp does. Links on the way to a name are followed beneath Root
 // only, whoever makes them meanwhile; a link at a name itself is replaced and never
@@ -116,7 +113,7 @@ func (x *extractor) entry(h *tar.Header) error {
 	h.Name = path.Clean(h.Name)
 	name := strings.TrimPrefix(path.Join("/", h.Name), "/")
 	if strings.HasPrefix(h.Name, "../") || h.Name == ".." {
-		return fmt.Errorf("%w: %q is outside of %q", ErrBreakout, h.Name, x.At)
+		return fmt.Errorf("invalid entry name %q", h.Name)
 	}
 	if name == "" {
 		return x.self(h)
@@ -134,11 +131,15 @@ func (x *extractor) entry(h *tar.Header) error {
 	isDir, wantDir := there && st.Mode&fs.ModeType == fs.ModeDir, h.Typeflag == tar.TypeDir
 	switch {
 	case x.Keep && isDir && !wantDir:
-		return fmt.Errorf("cannot overwrite directory %q with non-directory %q", path.Join(x.At, name), x.At)
+		return fmt.Errorf("cannot overwrite directory %q with non-directory %q", name, x.At)
 	case x.Keep && there && !isDir && wantDir:
-		return fmt.Errorf("cannot overwrite non-directory %q with directory %q", path.Join(x.At, name), x.At)
+		return fmt.Errorf("cannot overwrite non-directory %q with directory %q", name, x.At)
 	case there && !(isDir && wantDir):
-		if err := in.RemoveAll(base, nil); err != nil {
+		err := unmounted(in, base, 0)
+		if err == nil {
+			err = in.RemoveAll(base, nil)
+		}
+		if err != nil {
 			return fmt.Errorf("RemoveAll %s: %w", base, cause(err))
 		}
 	}
@@ -151,6 +152,27 @@ func (x *extractor) entry(h *tar.Header) error {
 		return nil
 	}
 	return x.make(in, name, base, h)
+}
+
+// unmounted refuses a name on or beneath which something is mounted.
+func unmounted(in fs.Dir, name string, depth int) error {
+	mounted, err := in.Mounted(name)
+	switch {
+	case fs.IsNoEntry(err):
+		return nil
+	case err != nil:
+		return err
+	case mounted:
+		return fs.ErrBusy
+	case depth > maxWalk:
+		return errors.New("folders lie too deep")
+	}
+	sub, err := in.Sub(name)
+	if err != nil {
+		return nil // no folder
+	}
+	defer sub.Close()
+	return sub.Names(func(child string, _ uint32) error { return unmounted(sub, child, depth+1) })
 }
 
 // self takes the entry of the folder that all goes into; what it is stays as it is.
@@ -205,7 +227,7 @@ func (x *extractor) make(in fs.Dir, name, base string, h *tar.Header) error {
 	case h.Typeflag == tar.TypeSymlink:
 		parent, _ := split(name)
 		if target := path.Join(x.At, parent, h.Linkname); !within(x.At, target) {
-			return fmt.Errorf("%w: invalid symlink %q -> %q", ErrBreakout, path.Join(x.At, name), h.Linkname)
+			return fmt.Errorf("invalid symlink %q -> %q", path.Join(x.At, name), h.Linkname)
 		}
 		if err := in.Symlink(h.Linkname, base); err != nil {
 			return x.failed("make link", name, err)
@@ -233,7 +255,7 @@ func within(dir, p string) bool {
 func (x *extractor) hardLink(in fs.Dir, name, base string, h *tar.Header) error {
 	target := path.Join(x.At, h.Linkname)
 	if !within(x.At, target) {
-		return fmt.Errorf("%w: invalid hardlink %q -> %q", ErrBreakout, target, h.Linkname)
+		return fmt.Errorf("invalid hardlink %q -> %q", target, h.Linkname)
 	}
 	// The folder in hand stays open while the other is looked for.
 	from, old, _, err := fs.LookInRoot(x.Root, target)

@@ -29,7 +29,7 @@ func OpenSource(root *os.File, p string) (*Source, error) {
 	var err error
 	s.dir, s.name, s.st, err = fs.LookInRoot(root, s.path)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "lstat", Path: s.path, Err: cause(err)}
 	}
 	if s.name != "" && s.st.Mode&fs.ModeType == fs.ModeDir {
 		sub, err := s.dir.Sub(s.name)
