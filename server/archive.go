@@ -13,7 +13,7 @@ import (
 // archives answers for the files in containers.
 type archives struct{ s *Server }
 
-func (a *archives) engine() *container.Containers { return a.s.config.Containers }
+func (a *archives) engine() container.Files { return a.s.config.Containers.Files() }
 
 // archivePath reads the path that an archive route is about.
 func (r *request) archivePath() (string, error) {

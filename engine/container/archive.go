@@ -35,9 +35,15 @@ type CopyOptions struct {
 	Owner bool // all is to belong to the container's user; else to whom the tar says
 }
 
+// Files is the file systems of containers, seen from outside.
+type Files struct{ cs *Containers }
+
+// Files gives the file systems of the containers.
+func (cs *Containers) Files() Files { return Files{cs} }
+
 // PathStat tells what a path in a container is.
-func (cs *Containers) PathStat(_ context.Context, ref, p string) (st api.PathStat, err error) {
-	err = cs.withFiles(ref, func(_ *snapshot, root *os.File) error {
+func (f Files) PathStat(_ context.Context, ref, p string) (st api.PathStat, err error) {
+	err = f.with(ref, func(_ *snapshot, root *os.File) error {
 		src, err := archive.OpenSource(root, p)
 		if err != nil {
 			return notFoundIn(err, p, ref)
@@ -51,8 +57,8 @@ func (cs *Containers) PathStat(_ context.Context, ref, p string) (st api.PathSta
 
 // CopyOut writes a path in a container as a tar to what begin gives; begin is called
 // when it is known what the path is, and nothing failed yet.
-func (cs *Containers) CopyOut(ctx context.Context, ref, p string, begin func(api.PathStat) io.Writer) error {
-	return cs.withFiles(ref, func(s *snapshot, root *os.File) error {
+func (f Files) CopyOut(ctx context.Context, ref, p string, begin func(api.PathStat) io.Writer) error {
+	return f.with(ref, func(s *snapshot, root *os.File) error {
 		src, err := archive.OpenSource(root, p)
 		if err != nil {
 			return notFoundIn(err, p, ref)
@@ -62,14 +68,14 @@ func (cs *Containers) CopyOut(ctx context.Context, ref, p string, begin func(api
 		if err != nil {
 			return err
 		}
-		cs.publish(s, "archive-path")
+		f.cs.publish(s, "archive-path")
 		return src.Pack(ctx, begin(st))
 	})
 }
 
 // CopyIn unpacks a tar, which may be compressed, into a folder of a container.
-func (cs *Containers) CopyIn(ctx context.Context, ref, p string, tar io.Reader, o CopyOptions) error {
-	return cs.withFiles(ref, func(s *snapshot, root *os.File) error {
+func (f Files) CopyIn(ctx context.Context, ref, p string, tar io.Reader, o CopyOptions) error {
+	return f.with(ref, func(s *snapshot, root *os.File) error {
 		at, err := archive.Folder(root, p)
 		switch {
 		case errors.Is(err, archive.ErrNoFolder):
@@ -82,7 +88,7 @@ func (cs *Containers) CopyIn(ctx context.Context, ref, p string, tar io.Reader, 
 		}
 		x := archive.ExtractOptions{Root: root, At: at, Keep: o.Keep}
 		if o.Owner && s.Config.User != "" {
-			who, err := lookup(cs.Rootfs, root, s.Config.User, nil)
+			who, err := lookup(f.cs.Rootfs, root, s.Config.User, nil)
 			if err != nil {
 				return invalid("%w", err)
 			}
@@ -91,7 +97,7 @@ func (cs *Containers) CopyIn(ctx context.Context, ref, p string, tar io.Reader, 
 		if err := archive.Extract(ctx, tar, x); err != nil {
 			return notFoundIn(err, p, ref)
 		}
-		cs.publish(s, "extract-to-dir")
+		f.cs.publish(s, "extract-to-dir")
 		return nil
 	})
 }
@@ -129,41 +135,41 @@ func (s *snapshot) writableAt(p string) error {
 	return nil
 }
 
-// withFiles calls f with the root of a container's file system, as the container sees it.
-// One that runs goes on meanwhile; one that does not cannot be started until f returns.
-func (cs *Containers) withFiles(ref string, f func(s *snapshot, root *os.File) error) error {
-	c, err := cs.index.find(ref)
+// with calls do with the root of a container's file system, as the container sees it.
+// One that runs goes on meanwhile; one that does not cannot be started until do returns.
+func (f Files) with(ref string, do func(s *snapshot, root *os.File) error) error {
+	c, err := f.cs.index.find(ref)
 	if err != nil {
 		return err
 	}
-	if root := cs.running(c.now()); root != nil {
+	if root := f.running(c.now()); root != nil {
 		defer root.Close()
-		return f(c.now(), root)
+		return do(c.now(), root)
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
 	s := c.now()
-	if root := cs.running(s); root != nil { // it came to run while we waited
+	if root := f.running(s); root != nil { // it came to run while we waited
 		defer root.Close()
-		return f(s, root)
+		return do(s, root)
 	}
 	if s.phase == removing || s.phase == dead || s.phase == gone {
 		return api.Errorf(api.Conflict, "container %s is marked for removal: its files are going", s.ID)
 	}
-	root, err := c.stopped(s)
+	root, err := f.stopped(c, s)
 	if err != nil {
 		return fmt.Errorf("look into container %s: %w", short(c.id), err)
 	}
 	defer root.Close()
-	return f(s, root)
+	return do(s, root)
 }
 
 // running opens the root of a container that runs; nil when it does not, or no longer.
-func (cs *Containers) running(s *snapshot) *os.File {
+func (f Files) running(s *snapshot) *os.File {
 	if !s.phase.alive() || s.Pid == 0 {
 		return nil
 	}
-	root, err := cs.Views.Running(s.ID, s.Pid)
+	root, err := f.cs.Views.Running(s.ID, s.Pid)
 	if err != nil {
 		return nil // it has just ended
 	}
@@ -172,8 +178,8 @@ func (cs *Containers) running(s *snapshot) *os.File {
 
 // stopped puts together what the container would see: its layers, with its volumes, its
 // binds and its own files laid on them. The verb lock is held.
-func (c *container) stopped(s *snapshot) (*os.File, error) {
-	root, err := c.cs.Layers.Mount(c.id)
+func (f Files) stopped(c *container, s *snapshot) (*os.File, error) {
+	root, err := f.cs.Layers.Mount(c.id)
 	if err != nil {
 		return nil, err
 	}
@@ -187,8 +193,8 @@ func (c *container) stopped(s *snapshot) (*os.File, error) {
 	for _, m := range s.Mounts {
 		add(m.Source, m.Destination, !m.RW)
 	}
-	for _, f := range etcFiles(c) {
-		add(f.source, f.inside, false)
+	for _, own := range etcFiles(c) {
+		add(own.source, own.inside, false)
 	}
-	return c.cs.Views.Compose(root, over)
+	return f.cs.Views.Compose(root, over)
 }

@@ -99,9 +99,14 @@ func layOne(root *os.File, m Laid) error {
 	return err
 }
 
-// FolderInRoot opens the folder at path as a process with root as its / would.
+// OpenFolderInRoot opens the folder at path as a process with root as its / would.
+func OpenFolderInRoot(root *os.File, path string) (*os.File, error) {
+	return OpenInRoot(root, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
+// FolderInRoot is OpenFolderInRoot, bare.
 func FolderInRoot(root *os.File, path string) (Dir, error) {
-	f, err := OpenInRoot(root, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	f, err := OpenFolderInRoot(root, path)
 	if err != nil {
 		return Dir{}, err
 	}

@@ -26,9 +26,9 @@ type ExtractOptions struct {
 var ErrNoFolder = errors.New("extraction point is not a directory")
 
 // Extract writes the things in the tar that r holds, plain or compressed, into a folder,
-// over what is there, as Docker's cp does. Links on the way to a name are followed beneath Root
-// only, whoever makes them meanwhile; a link at a name itself is replaced and never
-// written through. What was written stays when an error ends it.
+// over what is there, as Docker's cp does. Links on the way to a name are followed as if
+// that folder were /, whoever makes them meanwhile; a link at a name itself is replaced and
+// never written through. What was written stays when an error ends it.
 func Extract(ctx context.Context, r io.Reader, o ExtractOptions) error {
 	plain, _, err := Decompress(r)
 	if err != nil {
@@ -37,7 +37,7 @@ func Extract(ctx context.Context, r io.Reader, o ExtractOptions) error {
 	defer plain.Close()
 	x := &extractor{ExtractOptions: o, ctx: ctx, tar: tar.NewReader(plain), buf: make([]byte, packBuffer)}
 	defer x.leave()
-	if x.top, err = fs.FolderInRoot(o.Root, x.At); err != nil {
+	if x.top, err = fs.OpenFolderInRoot(o.Root, x.At); err != nil {
 		return err
 	}
 	defer x.top.Close()
@@ -66,7 +66,7 @@ type extractor struct {
 	ExtractOptions
 	ctx     context.Context
 	tar     *tar.Reader
-	top     fs.Dir
+	top     *os.File
 	buf     []byte
 	folders []*tar.Header // whose times are set at the end
 
@@ -88,16 +88,10 @@ func (x *extractor) folder(p string) (fs.Dir, error) {
 		return x.in, nil
 	}
 	x.leave()
-	full := path.Join(x.At, p)
-	d, err := fs.Dir{}, error(nil)
-	if p == "" {
-		d, err = x.top.Dup()
-	} else {
-		d, err = fs.FolderInRoot(x.Root, full)
-	}
+	d, err := fs.FolderInRoot(x.top, p)
 	if fs.IsNoEntry(err) {
 		var made *os.File
-		if made, err = fs.MkdirAllInRoot(x.Root, full, 0o755); err == nil {
+		if made, err = fs.MkdirAllInRoot(x.top, p, 0o755); err == nil {
 			d, err = fs.DirOf(made)
 			made.Close()
 		}
@@ -225,10 +219,6 @@ func (x *extractor) make(in fs.Dir, name, base string, h *tar.Header) error {
 	case h.Typeflag == tar.TypeReg:
 		return x.file(in, name, base, h)
 	case h.Typeflag == tar.TypeSymlink:
-		parent, _ := split(name)
-		if target := path.Join(x.At, parent, h.Linkname); !within(x.At, target) {
-			return fmt.Errorf("invalid symlink %q -> %q", path.Join(x.At, name), h.Linkname)
-		}
 		if err := in.Symlink(h.Linkname, base); err != nil {
 			return x.failed("make link", name, err)
 		}
@@ -247,18 +237,13 @@ func (x *extractor) make(in fs.Dir, name, base string, h *tar.Header) error {
 	return x.times(in, base, h)
 }
 
-// within tells whether a clean path is a folder or lies in it.
-func within(dir, p string) bool {
-	return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")
-}
-
 func (x *extractor) hardLink(in fs.Dir, name, base string, h *tar.Header) error {
-	target := path.Join(x.At, h.Linkname)
-	if !within(x.At, target) {
-		return fmt.Errorf("invalid hardlink %q -> %q", target, h.Linkname)
+	target := path.Clean(h.Linkname)
+	if target == ".." || strings.HasPrefix(target, "../") {
+		return fmt.Errorf("invalid hardlink target %q", h.Linkname)
 	}
 	// The folder in hand stays open while the other is looked for.
-	from, old, _, err := fs.LookInRoot(x.Root, target)
+	from, old, _, err := fs.LookInRoot(x.top, target)
 	if err != nil {
 		return x.failed("link", name, err)
 	}
