@@ -164,3 +164,16 @@ func (t *Table) set(name string, key, data field) *set {
 func (t *Table) chain(name string, h *hook, rules ...string) {
 	t.chains = append(t.chains, chain{name, h, rules})
 }
+
+// Names is the table of a container's namespace that has who asks the name server's
+// address, port 53, reach the ports where it listens.
+func Names(server netip.Addr, udp, tcp uint16) *Table {
+	t := &Table{name: "lighter"}
+	var rules []string
+	for protocol, n := range map[string]uint16{"udp": udp, "tcp": tcp} {
+		rules = append(rules, rule(ipv(false), destination(false, cell(0)), is(string(server.AsSlice())),
+			service(0), is(key(protocol, 53)), constant(string(server.AsSlice()), cell(0)), constant(port(n), cell(1)), redirect(false)))
+	}
+	t.chain("output", &hook{"nat", unix.NF_INET_LOCAL_OUT, priorityDNAT}, rules...)
+	return t
+}
