@@ -22,7 +22,7 @@ type route struct {
 
 // routes is every route of the Engine API, in the order in which they are tried.
 func (s *Server) routes() []route {
-	return slices.Concat(s.systemRoutes(), s.containerRoutes(), s.imageRoutes(), networkRoutes(), volumeRoutes(),
+	return slices.Concat(s.systemRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), volumeRoutes(),
 		buildRoutes, pluginRoutes, swarmRoutes)
 }
 
@@ -40,7 +40,7 @@ func (s *Server) systemRoutes() []route {
 }
 
 func (s *Server) containerRoutes() []route {
-	con, exe, arc := &containers{s: s}, &execs{s: s}, &archives{s: s}
+	con, exe := &containers{s: s}, &execs{s: s}
 	return []route{
 		{"GET", "/containers/json", con.list},
 		{"POST", "/containers/create", con.create},
@@ -52,9 +52,9 @@ func (s *Server) containerRoutes() []route {
 		{"GET", "/containers/{name}/export", unbuilt("exporting the file system of a container")},
 		{"GET", "/containers/{name}/stats", con.stats},
 		{"GET", "/containers/{name}/attach/ws", unbuilt("attaching over a websocket")},
-		{"HEAD", "/containers/{name}/archive", arc.stat},
-		{"GET", "/containers/{name}/archive", arc.get},
-		{"PUT", "/containers/{name}/archive", arc.put},
+		{"HEAD", "/containers/{name}/archive", unbuilt("copying out of a container")},
+		{"GET", "/containers/{name}/archive", unbuilt("copying out of a container")},
+		{"PUT", "/containers/{name}/archive", unbuilt("copying into a container")},
 		{"POST", "/containers/{name}/start", con.start},
 		{"POST", "/containers/{name}/stop", con.stop},
 		{"POST", "/containers/{name}/restart", con.restart},
@@ -94,13 +94,13 @@ func (s *Server) imageRoutes() []route {
 	}
 }
 
-func networkRoutes() []route {
-	net := networks{}
+func (s *Server) networkRoutes() []route {
+	net := &networks{s: s}
 	return []route{
 		{"GET", "/networks", net.list},
 		{"GET", "/networks/", net.list},
-		{"POST", "/networks/create", unbuilt("creating a network")},
-		{"POST", "/networks/prune", unbuilt("pruning networks")},
+		{"POST", "/networks/create", net.create},
+		{"POST", "/networks/prune", net.prune},
 		{"POST", "/networks/{name}/connect", unbuilt("connecting a container to a network")},
 		{"POST", "/networks/{name}/disconnect", unbuilt("disconnecting a container from a network")},
 		{"GET", "/networks/{name}", net.inspect},

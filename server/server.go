@@ -23,6 +23,7 @@ import (
 	"lighter/engine/container"
 	"lighter/engine/event"
 	"lighter/engine/image"
+	"lighter/engine/network"
 )
 
 // Timeouts of connections. Each connection has a goroutine of its own, so a slow
@@ -50,6 +51,7 @@ type Config struct {
 
 	Containers *container.Containers
 	Images     *image.Images
+	Networks   *network.Networks
 
 	// Info tells of the engine and its machine all that GET /info shows but the
 	// counts of things, which the server adds.

@@ -21,6 +21,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/event"
+	"lighter/engine/network"
 	"lighter/linux/proc"
 )
 
@@ -33,9 +34,18 @@ func newServer(t *testing.T) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { events.Close() })
+	dir := t.TempDir()
+	networks, err := network.New(t.Context(), network.Deps{
+		Dir: dir + "/networks", Notes: dir + "/notes", Claims: dir + "/claims", Events: events, Kernel: noKernel{},
+		Config: network.Config{Bridge: "none"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return New(Config{
-		Log:    slog.New(slog.DiscardHandler),
-		Events: events,
+		Log:      slog.New(slog.DiscardHandler),
+		Events:   events,
+		Networks: networks,
 		Info: func(context.Context) (api.Info, error) {
 			return api.Info{ID: "x", SecurityOptions: []string{"name=seccomp,profile=builtin"},
 				Runtimes: map[string]api.Runtime{"runc": {Status: map[string]string{"a": "b"}}}, RuncCommit: api.ProgramCommit{ID: "c"}}, nil
@@ -43,6 +53,9 @@ func newServer(t *testing.T) *Server {
 		Version: api.ServerVersion{Version: api.DockerVersion, APIVersion: api.Version},
 	})
 }
+
+// noKernel is a machine on which nobody does anything.
+type noKernel struct{ network.Kernel }
 
 // listen serves on a unix socket and gives its path.
 func (s *Server) listen(t *testing.T) string {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+
+	"lighter/linux/fs"
 )
 
 // maxRecord bounds what ReadRecord takes into memory, in bytes.
@@ -111,4 +113,17 @@ func remove(path string) error {
 		return err
 	}
 	return nil
+}
+
+// Wait takes the lock of a file that several engines share, however long the holder has it;
+// holders have it for milliseconds. The file is made if need be, and stays.
+func Wait(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := fs.FlockWait(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { f.Close() }, nil // nothing was written
 }

@@ -14,7 +14,6 @@ import (
 
 	"lighter/cli"
 	"lighter/keeper"
-	"lighter/linux/fs"
 	"lighter/runtime/oci"
 )
 
@@ -53,7 +52,6 @@ func run() int {
 		In:   os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Interrupt:   interrupt,
 		StartEngine: startEngine,
-		MakeNode:    fs.Mknodat,
 	})
 }
 

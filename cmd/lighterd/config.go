@@ -64,6 +64,8 @@ type config struct {
 
 	Keeper string `json:"keeper"` // path of the lighter program
 
+	Net netConfig `json:"-"` // its keys stand beside the others
+
 	file     string // --config-file
 	profile  string // what the seccomp profile holds, empty for the built-in one
 	validate bool
@@ -74,46 +76,36 @@ type config struct {
 // later says of dockerd's options that the engine does not take yet why not.
 // Each is refused, on the command line and in the file, under either spelling.
 var later = map[string]string{
-	"add-runtime runtimes":           "containers run on lighter's own runtime",
-	"allow-direct-routing":           noNetworks,
-	"authorization-plugin":           "lighter runs no plugins",
-	"bip bip6 bridge fixed-cidr":     noNetworks,
-	"fixed-cidr-v6 default-gateway":  noNetworks,
-	"default-gateway-v6 icc ip ipv6": noNetworks,
-	"ip-forward ip-forward-no-drop":  noNetworks,
-	"ip-masq iptables ip6tables mtu": noNetworks,
-	"default-address-pool":           noNetworks,
-	"default-network-opt":            noNetworks,
-	"userland-proxy":                 noNetworks,
-	"userland-proxy-path":            noNetworks,
-	"host-gateway-ip":                noNetworks,
-	"network-control-plane-mtu":      noNetworks,
-	"dns dns-opt dns-search":         "containers take the host's resolv.conf until networks are built",
-	"cdi-spec-dir":                   "devices by CDI are not built yet",
-	"containerd":                     "there is no containerd under lighter",
-	"containerd-namespace":           "there is no containerd under lighter",
-	"containerd-plugins-namespace":   "there is no containerd under lighter",
-	"cri-containerd":                 "there is no containerd under lighter",
-	"cpu-rt-period cpu-rt-runtime":   "limits on real-time scheduling are not built yet",
-	"experimental feature":           "lighter has no experimental features",
-	"http-proxy https-proxy":         "registries are not built yet",
-	"no-proxy insecure-registry":     "registries are not built yet",
-	"registry-mirror":                "registries are not built yet",
-	"max-concurrent-downloads":       "registries are not built yet",
-	"max-concurrent-uploads":         "registries are not built yet",
-	"max-download-attempts":          "registries are not built yet",
-	"init-path":                      "lighter brings its own init",
-	"metrics-addr":                   "metrics are not built yet",
-	"node-generic-resource":          "lighter has no swarm mode",
-	"swarm-default-advertise-addr":   "lighter has no swarm mode",
-	"rootless":                       "running without root is not built yet",
-	"selinux-enabled":                "SELinux labels are not built yet",
-	"shutdown-timeout":               "containers live on when the engine stops",
-	"storage-opt":                    "the overlay driver takes no options",
-	"userns-remap":                   "user namespaces are not built yet",
+	"add-runtime runtimes":         "containers run on lighter's own runtime",
+	"allow-direct-routing":         "containers' unpublished ports are never open to the host's network: -o com.docker.network.bridge.gateway_mode_ipv4=routed opens those of one network",
+	"authorization-plugin":         "lighter runs no plugins",
+	"ip-forward-no-drop":           "lighter never changes the policy of the host's own chains",
+	"userland-proxy-path":          "the engine listens on published ports itself",
+	"network-control-plane-mtu":    "lighter has no swarm mode",
+	"firewall-backend":             "there is --firewall=nftables or none",
+	"cdi-spec-dir":                 "devices by CDI are not built yet",
+	"containerd":                   "there is no containerd under lighter",
+	"containerd-namespace":         "there is no containerd under lighter",
+	"containerd-plugins-namespace": "there is no containerd under lighter",
+	"cri-containerd":               "there is no containerd under lighter",
+	"cpu-rt-period cpu-rt-runtime": "limits on real-time scheduling are not built yet",
+	"experimental feature":         "lighter has no experimental features",
+	"http-proxy https-proxy":       "registries are not built yet",
+	"no-proxy insecure-registry":   "registries are not built yet",
+	"registry-mirror":              "registries are not built yet",
+	"max-concurrent-downloads":     "registries are not built yet",
+	"max-concurrent-uploads":       "registries are not built yet",
+	"max-download-attempts":        "registries are not built yet",
+	"init-path":                    "lighter brings its own init",
+	"metrics-addr":                 "metrics are not built yet",
+	"node-generic-resource":        "lighter has no swarm mode",
+	"swarm-default-advertise-addr": "lighter has no swarm mode",
+	"rootless":                     "running without root is not built yet",
+	"selinux-enabled":              "SELinux labels are not built yet",
+	"shutdown-timeout":             "containers live on when the engine stops",
+	"storage-opt":                  "the overlay driver takes no options",
+	"userns-remap":                 "user namespaces are not built yet",
 }
-
-const noNetworks = "bridge networks are not built yet"
 
 // whyNot gives the reason why an option of dockerd's is refused.
 func whyNot(name string) (string, bool) {
@@ -132,7 +124,7 @@ func defaults() *config {
 	return &config{
 		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
-		ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
+		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
 	}
 }
 
@@ -169,6 +161,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringVarP(&c.StorageDriver, "storage-driver", "s", "", "How layers are kept: overlay2")
 	f.StringArrayVar(&c.ExecOpts, "exec-opt", nil, "native.cgroupdriver=cgroupfs")
 	f.BoolVar(&c.LiveRestore, "live-restore", true, "Containers live on while no engine runs, as always")
+	c.Net.flags(f)
 	f.StringVar(&c.Keeper, "keeper", "", "The lighter program that keeps the containers (default beside lighterd, or in PATH)")
 	f.StringVar(&c.file, "config-file", c.file, "A JSON file with the same options")
 	f.BoolVar(&c.validate, "validate", false, "Check the configuration and exit")
@@ -180,6 +173,8 @@ func (c *config) flags() *pflag.FlagSet {
 // fileKeys gives for each flag the key that it has in the file.
 var fileKeys = map[string]string{
 	"host": "hosts", "label": "labels", "log-opt": "log-opts", "default-ulimit": "default-ulimits", "exec-opt": "exec-opts",
+	"default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "dns-opt": "dns-opts",
+	"host-gateway-ip": "host-gateway-ips",
 }
 
 // parse reads the command line and the file.
@@ -260,7 +255,11 @@ func (c *config) readFile(f *pflag.FlagSet) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(c); err != nil {
+	both := struct {
+		*config
+		*netConfig
+	}{c, &c.Net}
+	if err := dec.Decode(&both); err != nil {
 		return fmt.Errorf("read the configuration: %s: %s", c.file, strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
@@ -320,6 +319,9 @@ func (c *config) check(f *pflag.FlagSet) error {
 		c.LogLevel = "debug"
 	}
 	if err := c.readProfile(); err != nil {
+		return err
+	}
+	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {
 		return err
 	}
 	return c.checkHosts(f)

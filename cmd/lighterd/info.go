@@ -12,6 +12,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/container"
+	"lighter/engine/network"
 	"lighter/kernel"
 	"lighter/linux/cgroup"
 	"lighter/linux/fs"
@@ -25,7 +26,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		ID:     id,
 		Driver: "overlay2",
 		Plugins: api.Plugins{
-			Volume: []string{}, Network: []string{"host", "null"}, Log: []string{"json-file"},
+			Volume: []string{}, Network: network.Drivers(), Log: []string{"json-file"},
 		},
 		Debug:         c.LogLevel == "debug",
 		LoggingDriver: c.LogDriver,

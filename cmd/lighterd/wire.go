@@ -15,6 +15,7 @@ import (
 	"lighter/engine/container"
 	"lighter/engine/event"
 	"lighter/engine/image"
+	"lighter/engine/network"
 	"lighter/keeper"
 	"lighter/kernel"
 	"lighter/linux/cgroup"
@@ -42,6 +43,7 @@ type parts struct {
 	events     *event.Log
 	layers     *layer.Store
 	images     *image.Images
+	networks   *network.Networks
 	keeper     *keeper.Client
 	containers *container.Containers
 	server     *server.Server
@@ -74,6 +76,7 @@ func open(ctx context.Context, c *config) (*parts, error) {
 	}{
 		{"open the data root", p.openRoot},
 		{"open the images", p.openImages},
+		{"open the networks", p.openNetworks},
 		{"open the containers", p.openContainers},
 		{"prepare to serve", p.openServer},
 	} {
@@ -171,7 +174,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
+		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Host: host,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 		Step:     crashHook(),
@@ -200,7 +203,7 @@ func (p *parts) openServer(context.Context) error {
 	p.later(func() error { slimmer.Stop(); return nil })
 	p.server = server.New(server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
-		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images,
+		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks,
 		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
 	})
 	return nil

@@ -23,7 +23,6 @@ type Deps struct {
 	Keeper Keeper
 	Groups Groups
 	Rootfs Rootfs
-	Views  Views
 	Host   Host
 	Log    LogDefaults
 

@@ -26,6 +26,20 @@ func Flock(f *os.File) error {
 	return nil
 }
 
+// FlockWait is Flock that waits for the holder.
+func FlockWait(f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		runtime.KeepAlive(f)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &os.PathError{Op: "lock", Path: f.Name(), Err: err}
+		}
+	}
+}
+
 // SyncFS brings the file system that f lies on to the disk.
 func SyncFS(f *os.File) error {
 	err := unix.Syncfs(int(f.Fd()))

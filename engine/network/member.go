@@ -1,0 +1,425 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lighter/api"
+	"lighter/engine/dns"
+	"lighter/netspec"
+	"lighter/store"
+)
+
+// Wish is what a container that starts wants of networks.
+type Wish struct {
+	ID, Name, Hostname string
+	Ends               []End // the first is its main network
+	Ports              []Ask
+	DNS                dns.Conf // its own, before Internal
+	NoIPv6             bool     // its sysctls switch IPv6 off
+}
+
+// member is a running container on its networks. What is exported is in its note.
+type member struct {
+	Format   int // of the note: 1
+	ID, Name string
+	Hostname string
+	Sandbox  string // 64 hexadecimal digits
+	Ends     []*Endpoint
+	Ports    []Published
+	Asks     []Ask
+	Upstream dns.Upstream
+	NoIPv6   bool
+
+	ns    *Networks
+	open  []io.Closer // the DNS session and the ports' listeners
+	doors map[Published]io.Closer
+}
+
+const noteFormat = 1
+
+func (ns *Networks) note(id string) string { return filepath.Join(ns.Notes, id+".json") }
+
+// plain reports whether nothing of a member is in the kernel.
+func (m *member) plain() bool {
+	return !slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return e.Iface != "" })
+}
+
+// freeIface is the first name that no interface of the container has.
+func (m *member) freeIface(prefix string) string {
+	for i := 0; ; i++ {
+		name := prefix + strconv.Itoa(i)
+		if !slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return e.Iface == name }) {
+			return name
+		}
+	}
+}
+
+// ways are the endpoints by which a container reaches the world, nil for none.
+func (m *member) ways() (v4, v6 *Endpoint) {
+	ends := slices.Clone(m.Ends)
+	slices.SortStableFunc(ends, (*Endpoint).before)
+	for _, e := range ends {
+		if v4 == nil && e.Gateway4.IsValid() {
+			v4 = e
+		}
+		if v6 == nil && e.Gateway6.IsValid() {
+			v6 = e
+		}
+	}
+	return v4, v6
+}
+
+// Sandbox is what a container that starts gets.
+type Sandbox struct {
+	NS   *os.File // its network namespace; nil when it needs none of its own made here. The caller's to close
+	Ends []*Endpoint
+	DNS  bool // it asks the engine for names
+}
+
+// errSetup is what Docker says before a failure to join networks.
+const errSetup = "failed to set up container networking: %w"
+
+// Join gives a container its endpoints, addresses and ports, and a namespace with its
+// interfaces. A failure leaves nothing behind.
+func (ns *Networks) Join(ctx context.Context, w Wish) (*Sandbox, error) {
+	m := &member{ns: ns, Format: noteFormat, ID: w.ID, Name: w.Name, Hostname: w.Hostname, Asks: w.Ports, NoIPv6: w.NoIPv6, doors: map[Published]io.Closer{}}
+	if err := ns.enter(m, w.Ends); err != nil {
+		return nil, api.Errorf(api.KindOf(err), errSetup, err)
+	}
+	s := &Sandbox{Ends: m.Ends}
+	if !m.plain() {
+		forward := slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return !e.Internal })
+		m.Upstream = w.DNS.Upstream(forward)
+		if err := m.build(ctx, s); err != nil {
+			if s.NS != nil {
+				s.NS.Close()
+			}
+			ns.Leave(ctx, m.ID)
+			return nil, api.Errorf(api.KindOf(err), errSetup, err)
+		}
+	}
+	for _, e := range m.Ends {
+		ns.tell(e, m.ID, "connect")
+	}
+	return s, nil
+}
+
+// enter takes what a member needs in memory: addresses and names.
+func (ns *Networks) enter(m *member, ends []End) error {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.members[m.ID] != nil {
+		return api.Errorf(api.Internal, "container %s is on its networks already", short(m.ID))
+	}
+	for _, end := range ends {
+		n, err := ns.find(end.Network)
+		var e *Endpoint
+		if err == nil {
+			e, err = n.attach(m, end.Settings)
+		}
+		if err != nil {
+			m.drop()
+			return err
+		}
+		m.Ends = append(m.Ends, e)
+	}
+	m.Sandbox = newID()
+	ns.members[m.ID] = m
+	return nil
+}
+
+// drop gives back what a member has in memory. The lock is held.
+func (m *member) drop() {
+	ns := m.ns
+	for _, e := range m.Ends {
+		if n := ns.byID[e.Network]; n != nil {
+			if n.ends[m.ID] == e {
+				n.detach(m.ID)
+			}
+			n.free(e.Addr4)
+			n.free(e.Addr6)
+		}
+	}
+	if ns.members[m.ID] == m {
+		delete(ns.members, m.ID)
+	}
+}
+
+// build makes what a member has in the kernel: the note first, then links, ports, the
+// namespace, names, and the firewall.
+func (m *member) build(ctx context.Context, s *Sandbox) error {
+	ns := m.ns
+	if err := m.publishPorts(); err != nil {
+		return err
+	}
+	if err := m.saveNote(); err != nil {
+		return err
+	}
+	changed := len(m.Ports) > 0
+	for _, e := range m.Ends {
+		first, err := ns.bring(e.Network, false)
+		if err != nil {
+			return err
+		}
+		changed = changed || first
+	}
+	ifs := m.interfaces()
+	var err error
+	if s.NS, err = ns.Kernel.Sandbox(ctx, ifs); err != nil {
+		// Somebody may have taken a bridge away under us.
+		for _, e := range m.Ends {
+			if _, up := ns.bring(e.Network, true); up != nil {
+				return errors.Join(err, up)
+			}
+		}
+		if s.NS, err = ns.Kernel.Sandbox(ctx, ifs); err != nil {
+			return fmt.Errorf("make the network of container %s: %w", m.Name, err)
+		}
+	}
+	if s.DNS, err = m.serveNames(s.NS); err != nil {
+		return err
+	}
+	if changed {
+		ns.touch()
+		return ns.filter()
+	}
+	return nil
+}
+
+func (m *member) interfaces() []netspec.Interface {
+	ns := m.ns
+	ns.mu.RLock()
+	defer ns.mu.RUnlock()
+	way4, way6 := m.ways()
+	var ifs []netspec.Interface
+	for _, e := range m.Ends {
+		if n := ns.byID[e.Network]; n != nil && e.Iface != "" {
+			ifs = append(ifs, n.spec(e, e == way4, e == way6))
+		}
+	}
+	return ifs
+}
+
+// bring makes a network's link stand. It reports whether it did not stand before.
+func (ns *Networks) bring(id string, again bool) (bool, error) {
+	ns.mu.RLock()
+	n := ns.byID[id]
+	ns.mu.RUnlock()
+	if n == nil {
+		return false, notFound(id)
+	}
+	if n.special() {
+		return false, nil
+	}
+	n.bring.Lock()
+	defer n.bring.Unlock()
+	if n.up && !again {
+		return false, nil
+	}
+	if err := ns.Kernel.Bring(n.link(ns.Config.Forward)); err != nil {
+		return false, fmt.Errorf("bring up network %s: %w", n.Name, err)
+	}
+	was := n.up
+	ns.mu.Lock()
+	n.up = true
+	ns.mu.Unlock()
+	return !was, nil
+}
+
+// serveNames opens the name server of a member that is on a user-defined network.
+func (m *member) serveNames(space *os.File) (bool, error) {
+	ns := m.ns
+	if ns.Names == nil || !slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return e.Iface != "" && UserDefined(e.Name) }) {
+		return false, nil
+	}
+	udp, tcp, err := ns.Kernel.DNS(space)
+	if err != nil {
+		return false, fmt.Errorf("open the name server of container %s: %w", m.Name, err)
+	}
+	session, err := ns.Names.Serve(ns.Ctx, udp, tcp, &View{ns: ns, m: m})
+	if err != nil {
+		return false, fmt.Errorf("serve names to container %s: %w", m.Name, err)
+	}
+	ns.mu.Lock()
+	m.open = append(m.open, closer(session.Close))
+	ns.mu.Unlock()
+	return true, nil
+}
+
+// closer is a function that is a thing to close.
+type closer func()
+
+func (c closer) Close() error { c(); return nil }
+
+// Leave takes a container off all its networks and gives back what it had. One that is on
+// none is no error. Its namespace goes with its processes.
+func (ns *Networks) Leave(_ context.Context, id string) {
+	ns.mu.Lock()
+	m := ns.members[id]
+	if m == nil {
+		ns.mu.Unlock()
+		return
+	}
+	delete(ns.members, id)
+	for _, e := range m.Ends {
+		if n := ns.byID[e.Network]; n != nil && n.ends[id] == e {
+			n.detach(id) // its addresses stay taken until nothing leads there
+		}
+	}
+	open := m.open
+	m.open = nil
+	if len(m.Ports) > 0 {
+		ns.wanted++
+	}
+	ns.mu.Unlock()
+	for _, e := range m.Ends {
+		ns.tell(e, id, "disconnect")
+	}
+	for _, c := range open {
+		complain("close what a container had of networks", m.Name, c.Close())
+	}
+	m.closeDoors(m.Ports)
+	if len(m.Ports) > 0 {
+		complain("take a container's ports out of the firewall", m.Name, ns.filter())
+	}
+	if !m.plain() {
+		complain("remove a container's note of networks", m.Name, removeFile(ns.note(id)))
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.ports.free(m.Ports)
+	m.drop()
+}
+
+func (ns *Networks) tell(e *Endpoint, container, action string) {
+	ns.mu.RLock()
+	n := ns.byID[e.Network]
+	ns.mu.RUnlock()
+	if n != nil {
+		ns.publish(n.record, action, "container", container)
+	}
+}
+
+func (m *member) saveNote() error {
+	ns := m.ns
+	ns.mu.RLock()
+	copied := *m
+	ns.mu.RUnlock()
+	if err := store.WriteRecord(ns.note(m.ID), &copied, false); err != nil {
+		return fmt.Errorf("note the networks of container %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// loadNotes takes the addresses that an earlier engine gave. Adopt and Settle say which of
+// them are still in use.
+func (ns *Networks) loadNotes() error {
+	entries, err := os.ReadDir(ns.Notes)
+	if err != nil {
+		return fmt.Errorf("read the notes of networks: %w", err)
+	}
+	for _, e := range entries {
+		id, ok := strings.CutSuffix(e.Name(), ".json")
+		m := &member{ns: ns, doors: map[Published]io.Closer{}}
+		path := filepath.Join(ns.Notes, e.Name())
+		if ok {
+			err = store.ReadRecord(path, m)
+		}
+		if !ok || err != nil || m.ID != id || m.Format != noteFormat {
+			complain("a note of networks makes no sense, and goes", path, errors.Join(err, os.Remove(path)))
+			continue
+		}
+		m.restore()
+	}
+	return nil
+}
+
+func (m *member) restore() {
+	ns := m.ns
+	ns.members[m.ID] = m
+	for _, e := range m.Ends {
+		n := ns.byID[e.Network]
+		if n == nil {
+			continue
+		}
+		n.ends[m.ID] = e
+		n.index(e, true)
+		for _, a := range []netip.Prefix{e.Addr4, e.Addr6} {
+			if a.IsValid() {
+				n.taken[a.Addr()] = true
+			}
+		}
+	}
+	ns.ports.take(m.Ports)
+}
+
+// Adopt says that a container of an earlier engine runs: it keeps what it has, its ports
+// are opened again, and names answered. pid is its first process.
+func (ns *Networks) Adopt(ctx context.Context, id string, pid int, plain []End) error {
+	ns.mu.RLock()
+	m := ns.members[id]
+	ns.mu.RUnlock()
+	if m == nil { // on host or none alone: nothing was noted
+		m = &member{ns: ns, Format: noteFormat, ID: id, doors: map[Published]io.Closer{}}
+		return ns.enter(m, plain)
+	}
+	space, err := os.Open(spacePath(pid))
+	if err != nil {
+		return fmt.Errorf("find the network namespace of container %s: %w", m.Name, err)
+	}
+	defer space.Close()
+	for _, e := range m.Ends {
+		if _, err := ns.bring(e.Network, true); err != nil {
+			return err
+		}
+	}
+	ns.touch()
+	var errs []error
+	for _, p := range m.Ports {
+		errs = append(errs, m.openDoor(p))
+	}
+	_, err = m.serveNames(space)
+	return errors.Join(append(errs, err)...)
+}
+
+func spacePath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
+
+// Settle ends a restoration: the members that runs does not know are taken off their
+// networks, links that nobody owns go, and the firewall is as it is to be.
+func (ns *Networks) Settle(ctx context.Context, runs func(id string) bool) error {
+	ns.mu.RLock()
+	var dead []string
+	any := len(ns.members) > 0
+	for id := range ns.members {
+		if !runs(id) {
+			dead = append(dead, id)
+		}
+	}
+	ns.mu.RUnlock()
+	for _, id := range dead {
+		ns.Leave(ctx, id)
+	}
+	if !any {
+		return nil
+	}
+	ns.touch()
+	return ns.filter()
+}
+
+// dial connects from a container's namespace.
+func (m *member) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if m.ns.Dial == nil {
+		return nil, errors.New("this engine cannot connect from a container's namespace")
+	}
+	return m.ns.Dial(ctx, m.ID, network, to)
+}
