@@ -38,13 +38,13 @@ type journal struct {
 
 const (
 	journalMagic   = 0x6c69676a // "ligj"
-	journalVersion = 1
+	journalVersion = 2
 	headSize       = 64 << 10 // of which little is used; rings begin on the largest of pages
 	// ringSize is that of each stream's ring. It holds the batch that is being written
-	// (a pipe's worth and the line it began with), the beginning of a line after that,
-	// and another pipe's worth.
-	ringSize = 192 << 10
-	moveMax  = 64 << 10 // a pipe's worth
+	// (a move's worth and the line it began with), the beginning of a line after that,
+	// and another move's worth. What is never touched takes no memory.
+	ringSize = 3 * moveMax
+	moveMax  = 256 << 10 // what a pipe of a busy process holds
 )
 
 type journalHead struct {

@@ -50,6 +50,7 @@ type source struct {
 	index int
 	file  *os.File
 	raw   rawConn
+	wide  bool // its pipe was made larger
 	err   error
 }
 
@@ -200,6 +201,13 @@ func (s *source) step(fd uintptr) error {
 	if err != nil {
 		return err
 	}
+	if n >= pipeful && !s.wide {
+		// It prints faster than we move: fewer and larger moves cost half as much. A pipe
+		// that may not grow is left as it is.
+		s.wide = true
+		proc.Widen(fd, moveMax)
+		proc.Widen(o.transit.Fd(), moveMax)
+	}
 	o.write(s.index, false, n >= busy)
 	return nil
 }
@@ -217,12 +225,13 @@ func (o *output) move(stream int, fd uintptr) (int, error) {
 	return len(data), nil
 }
 
-// bufs are buffers of a pipe's worth.
+// bufs are buffers of a move's worth.
 var bufs = sync.Pool{New: func() any { b := make([]byte, moveMax); return &b }}
 
 const (
-	batch = 256 << 10 // bytes of records that are written at once
-	busy  = 32 << 10  // so many bytes at once, and more are coming
+	batch   = 512 << 10 // bytes of records that are written at once
+	busy    = 32 << 10  // so many bytes at once, and more are coming
+	pipeful = 64 << 10  // what a pipe holds that was never widened
 )
 
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, batch+8*logfile.MaxLine); return &b }}

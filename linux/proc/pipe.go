@@ -181,6 +181,9 @@ func Splice(from, to uintptr, max int) (int, error) {
 	}
 }
 
+// Widen has a pipe hold so many bytes (F_SETPIPE_SZ of fcntl(2)), where the kernel lets it.
+func Widen(fd uintptr, size int) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) }
+
 // Read reads what is there into b. It never waits when the descriptor does not
 // block. Errors as of Splice.
 func Read(fd uintptr, b []byte) (int, error) {
