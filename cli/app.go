@@ -31,6 +31,9 @@ type Config struct {
 	// StartEngine starts an engine that listens on the default socket, and returns
 	// when it does; say prints a line for the user. Nil when it cannot be.
 	StartEngine func(ctx context.Context, say func(string)) error
+
+	// MakeNode makes a device node or a fifo in a folder; mode is as in stat(2).
+	MakeNode func(dir *os.File, name string, mode, major, minor uint32) error
 }
 
 // App is one run of the command line.

@@ -19,6 +19,7 @@ func (a *App) commands() []entry {
 		{"system", newSystem},
 
 		{"attach", newAttach},
+		{"cp", newCp},
 		{"create", newCreate},
 		{"events", newEvents},
 		{"history", newHistory},
@@ -51,6 +52,7 @@ func (a *App) commands() []entry {
 func newContainer(a *App) *cobra.Command {
 	return a.group("container", "Manage containers", []entry{
 		{"attach", newAttach},
+		{"cp", newCp},
 		{"create", newCreate},
 		{"exec", newExec},
 		{"inspect", newContainerInspect},

@@ -230,10 +230,10 @@ func (c *Client) send(ctx context.Context, nc *conn, r *request, head []byte) (_
 		resp.sent = make(chan error, 1)
 		go func() {
 			err := upload(nc.Conn, r.stream, r.length)
+			resp.sent <- err // first: who finds the connection closed asks why
 			if errors.As(err, new(*bodyError)) {
 				nc.Close() // the engine must not take what it has for the whole
 			}
-			resp.sent <- err
 		}()
 	}
 	if err := resp.readHeader(); err != nil {
@@ -256,8 +256,20 @@ type bodyError struct{ err error }
 
 func (e *bodyError) Error() string { return e.err.Error() }
 
-// upload sends a body of length bytes, or in chunks when the length is not known.
+// upload sends a body of length bytes, or in chunks when the length is not known. A body
+// that writes itself (Writer) does so, in chunks.
 func upload(w io.Writer, body io.Reader, length int64) error {
+	if write, ok := body.(Writer); ok {
+		out := &chunks{w: w}
+		if err := write(out); err != nil {
+			if out.err != nil {
+				return out.err
+			}
+			return &bodyError{err}
+		}
+		_, err := io.WriteString(w, "0\r\n\r\n")
+		return err
+	}
 	const room = 18 // hex digits and CRLF before the data
 	buf := make([]byte, room+(64<<10)+2)
 	for sent := int64(0); ; {
@@ -287,6 +299,31 @@ func upload(w io.Writer, body io.Reader, length int64) error {
 			return &bodyError{err}
 		}
 	}
+}
+
+// Writer is a request's body that writes itself, in pieces as large as it likes.
+type Writer func(io.Writer) error
+
+// Read is there so that a Writer is a body; nobody calls it.
+func (Writer) Read([]byte) (int, error) {
+	return 0, errors.New("a body that writes itself cannot be read")
+}
+
+// chunks sends each piece that is written to it as a chunk, without copying it.
+type chunks struct {
+	w   io.Writer
+	err error // of w
+}
+
+func (c *chunks) Write(p []byte) (int, error) {
+	if len(p) == 0 || c.err != nil {
+		return 0, c.err
+	}
+	all := net.Buffers{append(strconv.AppendInt(nil, int64(len(p)), 16), "\r\n"...), p, []byte("\r\n")}
+	if _, c.err = all.WriteTo(c.w); c.err != nil {
+		return 0, c.err
+	}
+	return len(p), nil
 }
 
 // ConnectError tells that the engine could not be reached, or that it went away

@@ -171,3 +171,13 @@ func (s Images) platform(ctx context.Context, since string, p *api.Platform) (ur
 	query.Set("platform", string(raw))
 	return query, err
 }
+
+// StatPath tells what a path in an image is.
+func (s Images) StatPath(ctx context.Context, name, path string) (api.PathStat, error) {
+	return s.c.statPath(ctx, "image", name, path)
+}
+
+// CopyOut gives a path of an image as a tar, to be closed, and tells what it is.
+func (s Images) CopyOut(ctx context.Context, name, path string) (io.ReadCloser, api.PathStat, error) {
+	return s.c.copyOut(ctx, "image", name, path)
+}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"lighter/linux/net"
 	"lighter/netspec"
@@ -23,11 +24,19 @@ type Network struct {
 	home *os.File  // the engine's own network namespace
 	host *net.Conn // a socket in it
 	pool pool
+
+	firewall firewall
+
+	// hairpin is whether bridged packets pass by the packet filter (br_netfilter): one that a
+	// container sends to its own published port is then turned around in the bridge.
+	hairpin atomic.Bool
 }
 
-// NewNetwork gives what works in the network namespace of the calling thread.
-func NewNetwork() *Network {
-	n := &Network{}
+// NewNetwork gives what works in the network namespace of the thread that uses it first.
+// Its packet filter is the table of that name (TableName), or none at all; what goes wrong behind
+// everybody's back is told to warn.
+func NewNetwork(table string, warn func(error)) *Network {
+	n := &Network{firewall: firewall{table: table, warn: warn}}
 	n.pool.n = n
 	n.open = sync.OnceValue(func() (err error) {
 		if n.home, err = os.Open("/proc/thread-self/ns/net"); err == nil {
@@ -44,7 +53,7 @@ func (n *Network) Close() error {
 	if n.open() != nil {
 		return nil
 	}
-	return errors.Join(n.host.Close(), n.home.Close())
+	return errors.Join(n.firewall.close(), n.host.Close(), n.home.Close())
 }
 
 // Prefixes are the addresses that the host has, with their subnets, and where its routes lead.
@@ -140,6 +149,7 @@ func (n *Network) bridgeSysctls(l netspec.Link) error {
 		if err := forward(l); err != nil {
 			return err
 		}
+		n.hairpin.Store(readLine("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1")
 		conf := "net/ipv6/conf/" + l.Name
 		if _, err := os.Stat("/proc/sys/" + conf); err != nil {
 			if v6 {

@@ -110,6 +110,13 @@ func (n *Network) newVeth(s *space, k kind, inside string) (veth, error) {
 		return v, err
 	}
 	v.near, v.far = near.Index, near.Parent
+	if n.hairpin.Load() {
+		var b net.Batch
+		b.SetPort(v.near, outside, net.Port{Hairpin: true})
+		if err := n.host.Do(&b); err != nil {
+			return v, err
+		}
+	}
 	if v.up {
 		if err := net.In(s.space, func() error { return noIPv6(inside) }); err != nil {
 			return v, err
@@ -199,7 +206,7 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 		var b net.Batch
 		b.SetLink(s.near, i.Host, net.Change{Name: i.Host})
 		if i.Isolated {
-			b.Isolate(s.near, i.Host)
+			b.SetPort(s.near, i.Host, net.Port{Isolated: true})
 		}
 		if err := n.host.Do(&b); err != nil {
 			return err

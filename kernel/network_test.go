@@ -23,7 +23,7 @@ func host(t testing.TB) (*Network, *os.File) {
 	}
 	var n *Network
 	space, err := net.NewSpace(func() error {
-		n = NewNetwork()
+		n = NewNetwork("lighter-test", func(err error) { t.Error(err) })
 		if err := n.open(); err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ func (s *Server) systemRoutes() []route {
 }
 
 func (s *Server) containerRoutes() []route {
-	con, exe := &containers{s: s}, &execs{s: s}
+	con, exe, arc := &containers{s: s}, &execs{s: s}, &archives{s: s}
 	return []route{
 		{"GET", "/containers/json", con.list},
 		{"POST", "/containers/create", con.create},
@@ -52,9 +52,9 @@ func (s *Server) containerRoutes() []route {
 		{"GET", "/containers/{name}/export", unbuilt("exporting the file system of a container")},
 		{"GET", "/containers/{name}/stats", con.stats},
 		{"GET", "/containers/{name}/attach/ws", unbuilt("attaching over a websocket")},
-		{"HEAD", "/containers/{name}/archive", unbuilt("copying out of a container")},
-		{"GET", "/containers/{name}/archive", unbuilt("copying out of a container")},
-		{"PUT", "/containers/{name}/archive", unbuilt("copying into a container")},
+		{"HEAD", "/containers/{name}/archive", arc.stat},
+		{"GET", "/containers/{name}/archive", arc.get},
+		{"PUT", "/containers/{name}/archive", arc.put},
 		{"POST", "/containers/{name}/start", con.start},
 		{"POST", "/containers/{name}/stop", con.stop},
 		{"POST", "/containers/{name}/restart", con.restart},

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"lighter/linux/net"
 )
 
 // patience bounds every wait for a thing that must come; it is no measure of speed.
@@ -79,7 +81,10 @@ func TestStories(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			e := newEngine(env.WorkDir)
+			e, err := newEngine(env.WorkDir)
+			if err != nil {
+				return err
+			}
 			env.Values[engineKey{}] = e
 			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 			env.Setenv("LIGHTER_HOST", e.host)
@@ -87,8 +92,9 @@ func TestStories(t *testing.T) {
 			env.Setenv("RUN", e.run)
 			env.Setenv("BUSYBOX", busyboxTar)
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("NEAR", spacePath(e.space))
 			env.Defer(func() {
-				if err := e.end(); err != nil {
+				if err := errors.Join(e.end(), e.space.Close()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
 				}
 			})
@@ -98,6 +104,9 @@ func TestStories(t *testing.T) {
 			"engine": cmdEngine,
 			"keeper": cmdKeeper,
 			"until":  cmdUntil,
+			"near":   in("NEAR"),
+			"far":    in("FAR"),
+			"wire":   cmdWire,
 		},
 	})
 }
@@ -161,13 +170,15 @@ func engineOf(ts *testscript.TestScript) *engine { return ts.Value(engineKey{}).
 type engine struct {
 	root, run, host, log string
 	cmd                  *exec.Cmd
+	space, far           *os.File // network namespaces: its own, and the other host's, if any
 }
 
-func newEngine(dir string) *engine {
+func newEngine(dir string) (*engine, error) {
+	space, err := newSpace()
 	return &engine{
 		root: filepath.Join(dir, "data"), run: filepath.Join(dir, "run"),
-		host: "unix://" + filepath.Join(dir, "sock"), log: filepath.Join(dir, "lighterd.log"),
-	}
+		host: "unix://" + filepath.Join(dir, "sock"), log: filepath.Join(dir, "lighterd.log"), space: space,
+	}, err
 }
 
 func (e *engine) start(flags ...string) error {
@@ -183,7 +194,7 @@ func (e *engine) start(flags ...string) error {
 	e.cmd = exec.Command(filepath.Join(bin, "lighterd"), append([]string{"--data-root", e.root, "--exec-root", e.run, "-H", e.host}, flags...)...)
 	e.cmd.Env = env
 	e.cmd.Stderr = log
-	if err := e.cmd.Start(); err != nil {
+	if err := net.In(e.space, e.cmd.Start); err != nil {
 		return err
 	}
 	gone := make(chan error, 1)
@@ -246,6 +257,9 @@ func (e *engine) end() error {
 		if err := e.signal(os.Interrupt); err != nil {
 			return err
 		}
+	}
+	if e.far != nil {
+		defer e.far.Close()
 	}
 	if err := await(func() bool { return len(e.processes(false)) == 0 }, "every process of the engine to end"); err != nil {
 		return fmt.Errorf("%w: %v", err, e.processes(false))

@@ -14,6 +14,7 @@ import (
 
 	"lighter/cli"
 	"lighter/keeper"
+	"lighter/linux/fs"
 	"lighter/runtime/oci"
 )
 
@@ -52,6 +53,7 @@ func run() int {
 		In:   os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Interrupt:   interrupt,
 		StartEngine: startEngine,
+		MakeNode:    fs.Mknodat,
 	})
 }
 

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/netip"
 	"os"
 	"strconv"
@@ -18,7 +18,6 @@ import (
 	"lighter/engine/network"
 	"lighter/engine/proxy"
 	"lighter/kernel"
-	"lighter/netspec"
 )
 
 // claims is where all engines of a machine say which subnets they have. A restart of the
@@ -271,27 +270,20 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	machine := kernel.NewNetwork()
+	table := ""
+	if config.Firewall {
+		table = kernel.TableName(p.config.ExecRoot, defaultExec)
+	}
+	machine := kernel.NewNetwork(table, func(err error) { slog.Warn("firewall: " + err.Error()) })
 	p.later(machine.Close)
 	p.networks, err = network.New(ctx, network.Deps{
 		Ctx: context.WithoutCancel(ctx),
 		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: claims, Events: p.events,
-		Kernel: unfinished{machine}, Names: dns.New(), Doors: proxy.New(), Config: config,
+		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Config: config,
 	})
 	if err != nil {
 		return err
 	}
 	p.later(p.networks.Close)
 	return nil
-}
-
-// unfinished is the kernel's side as far as it is built.
-type unfinished struct{ *kernel.Network }
-
-func (unfinished) DNS(*os.File) (net.PacketConn, net.Listener, error) {
-	return nil, nil, errors.New("the name server of containers is not built yet")
-}
-
-func (unfinished) Apply(netspec.Firewall) error {
-	return errors.New("the firewall is not built yet")
 }

@@ -174,7 +174,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Host: host,
+		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 		Step:     crashHook(),

@@ -23,6 +23,7 @@ type Deps struct {
 	Keeper Keeper
 	Groups Groups
 	Rootfs Rootfs
+	Views  Views
 	Host   Host
 	Log    LogDefaults
 

@@ -56,6 +56,7 @@ var (
 	ErrNoAttr       = error(unix.ENODATA)
 	ErrFull         = error(unix.ENOSPC)
 	ErrReadOnly     = error(unix.EROFS)
+	ErrBusy         = error(unix.EBUSY) // something is mounted there
 )
 
 const openFolder = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -173,6 +174,16 @@ func (d Dir) Stat(name string) (Info, error) {
 	return infoOf(&st), nil
 }
 
+// Mounted reports whether something is mounted on name. Taking such a name away from outside
+// of the namespace that it is mounted in would take the mount away with it.
+func (d Dir) Mounted(name string) (bool, error) {
+	var st unix.Statx_t
+	err := retry(func() error {
+		return unix.Statx(d.fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
+	})
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
+}
+
 // Readlink reads the link name.
 func (d Dir) Readlink(name string) (string, error) {
 	buf := make([]byte, 4096)
@@ -194,6 +205,25 @@ func (d Dir) Chmod(name string, mode uint32) error {
 		return unix.Fchmod(d.fd, mode)
 	}
 	return unix.Fchmodat(d.fd, name, mode, 0)
+}
+
+// SetMode is Chmod for a name that somebody may turn into a link meanwhile: what a link
+// points to is left alone.
+func (d Dir) SetMode(name string, mode uint32) error {
+	if name == "" {
+		return unix.Fchmod(d.fd, mode)
+	}
+	err := unix.Fchmodat(d.fd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if err != unix.EOPNOTSUPP && err != unix.ENOSYS {
+		return err
+	}
+	// Before Linux 6.6 there is no call for it.
+	fd, err := openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
 
 // Times sets the times of name, or of the folder itself for "".

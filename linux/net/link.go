@@ -1,7 +1,6 @@
 package net
 
 import (
-	"errors"
 	"fmt"
 	stdnet "net"
 	"os"
@@ -46,32 +45,18 @@ func (c *Conn) Find(name string) (Link, error) { return c.find(0, name) }
 func (c *Conn) ByIndex(index int) (Link, error) { return c.find(index, "") }
 
 func (c *Conn) find(index int, name string) (Link, error) {
+	if len(name) > MaxName {
+		return Link{}, &Error{What: "find interface " + name, Err: unix.ENODEV}
+	}
 	var b Batch
-	b.message(unix.RTM_GETLINK, 0, "find interface "+name, iface(index, 0, 0)...)
+	b.message(unix.RTM_GETLINK, unix.NLM_F_ACK, "find interface "+name, iface(index, 0, 0)...)
 	if name != "" {
-		if len(name) > MaxName {
-			return Link{}, &Error{What: "find interface " + name, Err: unix.ENODEV}
-		}
 		b.text(unix.IFLA_IFNAME, name)
 	}
 	b.num32(unix.IFLA_EXT_MASK, rtextFilterSkipStats)
-	found := Link{}
-	b.end()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.send(b.buf); err != nil {
-		return found, err
-	}
-	var failed error
-	err := c.receive(func(m reply) bool {
-		if m.kind == unix.NLMSG_ERROR {
-			failed = m.err(b.what[0])
-		} else {
-			found = parseLink(m.body)
-		}
-		return false
-	})
-	return found, errors.Join(err, failed)
+	var found Link
+	err := c.dump(&b, func(_ uint16, body []byte) { found = parseLink(body) })
+	return found, err
 }
 
 const rtextFilterSkipStats = 1 << 3
@@ -278,10 +263,23 @@ func (b *Batch) SetLink(index int, what string, c Change) {
 
 const addrGenNone = 1
 
-// Isolate lets a port of a bridge reach the bridge alone, and no other port that is isolated.
-func (b *Batch) Isolate(index int, what string) {
-	b.message(unix.RTM_SETLINK, toChange, "isolate bridge port "+what, append([]byte{unix.AF_BRIDGE}, iface(index, 0, 0)[1:]...)...)
-	b.nest(unix.IFLA_PROTINFO, func() { b.num8(unix.IFLA_BRPORT_ISOLATED, 1) })
+// Port is how a port of a bridge forwards.
+type Port struct {
+	Isolated bool // to the bridge alone, and to no other port that is isolated
+	Hairpin  bool // a frame may leave by the port that it came in by
+}
+
+// SetPort sets how a port of a bridge forwards.
+func (b *Batch) SetPort(index int, what string, p Port) {
+	b.message(unix.RTM_SETLINK, toChange, "set up bridge port "+what, append([]byte{unix.AF_BRIDGE}, iface(index, 0, 0)[1:]...)...)
+	b.nest(unix.IFLA_PROTINFO, func() {
+		if p.Isolated {
+			b.num8(unix.IFLA_BRPORT_ISOLATED, 1)
+		}
+		if p.Hairpin {
+			b.num8(unix.IFLA_BRPORT_MODE, 1)
+		}
+	})
 }
 
 // DeleteLink takes a link away, and with a veth its other end.

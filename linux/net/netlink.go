@@ -24,7 +24,8 @@ var order = binary.NativeEndian
 type Batch struct {
 	buf   []byte
 	start int      // of the message under construction
-	what  []string // what each message does, for errors; its sequence number is its index plus one
+	what  []string // what each message does, for errors; its number is its index plus one
+	whole bool     // all is done, or nothing
 }
 
 // message begins a message: what says in an error what it was to do.
@@ -106,8 +107,9 @@ var (
 // Conn is a netlink socket. It belongs to the network namespace that its maker's thread
 // was in. It is used by one goroutine at a time, but for Close.
 type Conn struct {
-	mu sync.Mutex
-	fd int
+	mu  sync.Mutex
+	fd  int
+	seq uint32 // of the last message sent
 }
 
 // Dial opens a socket for links, addresses and routes of the calling thread's namespace.
@@ -126,6 +128,9 @@ func dial(family int) (*Conn, error) {
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	// The answer to a message is there when it has been sent: this is for a kernel that
+	// has none, which is not to hang us.
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("bind a netlink socket: %w", err)
@@ -149,38 +154,48 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 
 // Do sends the batch and gives its first error, as an *Error. Later messages are done
 // though an earlier one failed.
-func (c *Conn) Do(b *Batch) error {
+func (c *Conn) Do(b *Batch) error { return c.do(b, len(b.what)) }
+
+// do sends the batch and reads the answers until that to message number last.
+func (c *Conn) do(b *Batch, last int) error {
 	if len(b.what) == 0 {
 		return nil
 	}
-	b.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.send(b.buf); err != nil {
-		return fmt.Errorf("%s: %w", b.what[0], err)
+	if err := c.send(b); err != nil {
+		return err
 	}
 	var first error
-	return errors.Join(c.receive(func(m reply) bool {
-		if m.kind == unix.NLMSG_ERROR && m.seq > 0 && int(m.seq) <= len(b.what) {
-			if err := m.err(b.what[m.seq-1]); err != nil && first == nil {
-				first = err
-			}
-			return int(m.seq) < len(b.what)
+	err := c.receive(func(m reply) bool {
+		number := int(int32(m.seq - c.seq)) // an answer to something earlier has none of ours
+		if m.kind != unix.NLMSG_ERROR || number < 1 || number > len(b.what) {
+			return true
 		}
-		return true
-	}), first)
+		err := m.err(b.what[number-1])
+		if first == nil {
+			first = err
+		}
+		// A refusal of the whole is told as the first one's.
+		return number < last && !(err != nil && number == 1 && last > 1 && b.whole)
+	})
+	c.seq += uint32(len(b.what))
+	return errors.Join(err, first)
 }
 
 // dump sends a question and calls each with the answers.
 func (c *Conn) dump(b *Batch, each func(kind uint16, body []byte)) error {
-	b.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.send(b.buf); err != nil {
-		return fmt.Errorf("%s: %w", b.what[0], err)
+	if err := c.send(b); err != nil {
+		return err
 	}
 	var failed error
+	defer func() { c.seq += uint32(len(b.what)) }()
 	err := c.receive(func(m reply) bool {
+		if m.seq != c.seq+1 {
+			return true
+		}
 		switch m.kind {
 		case unix.NLMSG_DONE:
 			return false
@@ -194,14 +209,22 @@ func (c *Conn) dump(b *Batch, each func(kind uint16, body []byte)) error {
 	return errors.Join(err, failed)
 }
 
-func (c *Conn) send(p []byte) error {
-	if len(p) > 128<<10 {
-		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(p))
+// send numbers the messages on from the last ones, and sends them.
+func (c *Conn) send(b *Batch) error {
+	b.end()
+	for p := b.buf; len(p) > 0; p = p[(order.Uint32(p)+3)&^3:] {
+		order.PutUint32(p[8:], order.Uint32(p[8:])+c.seq)
+	}
+	if len(b.buf) > 64<<10 {
+		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b.buf))
 	}
 	for {
-		err := unix.Sendto(c.fd, p, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		err := unix.Sendto(c.fd, b.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		if err == nil {
+			return nil
+		}
 		if err != unix.EINTR {
-			return os.NewSyscallError("send", err)
+			return fmt.Errorf("%s: send to the kernel: %w", b.what[0], err)
 		}
 	}
 }

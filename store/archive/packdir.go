@@ -2,6 +2,7 @@ package archive
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,27 +13,78 @@ import (
 	"lighter/linux/fs"
 )
 
+// PackOptions says what a tar of a folder holds.
+type PackOptions struct {
+	Layer    bool // overlayfs's marks become whiteouts, as in an image's layer; else they are passed over
+	Seconds  bool // times without their fractions, which most tars do without
+	Security bool // of the extended attributes, only file capabilities: what Docker copies
+}
+
 // PackDir writes the files beneath root as a tar, the same bytes each time for the same
-// files: names sorted, owners by number, times of change with their nanoseconds, and
-// extended attributes but those that belong to the host. With layer, overlayfs's marks
-// become whiteouts, as in an image's layer; else they are passed over. Sockets are left
-// out. Files may change meanwhile: one that shrinks is filled up with zeros.
-func PackDir(ctx context.Context, root fs.Dir, w io.Writer, layer bool) error {
-	p := &dirPacker{ctx: ctx, tar: tar.NewWriter(w), layer: layer, first: map[inode]string{}, buf: make([]byte, 256<<10)}
+// files: names sorted, owners by number, and extended attributes but those that belong to
+// the host. Sockets are left out. Files may change meanwhile: one that shrinks is filled
+// up with zeros.
+func PackDir(ctx context.Context, root fs.Dir, w io.Writer, o PackOptions) error {
+	p := newDirPacker(ctx, w, o)
 	if err := walk(root, "", p.add); err != nil {
 		return err
 	}
-	return p.tar.Close()
+	return p.close()
 }
 
 type inode struct{ dev, ino uint64 }
 
 type dirPacker struct {
-	ctx   context.Context
-	tar   *tar.Writer
-	layer bool
-	first map[inode]string // files with several names, by the first one
-	buf   []byte
+	PackOptions
+	ctx    context.Context
+	out    *bufio.Writer
+	tar    *tar.Writer
+	prefix string           // of all names
+	first  map[inode]string // files with several names, by the first one
+	buf    []byte
+}
+
+// packBuffer is how many bytes are read from a file at once.
+const packBuffer = 1 << 20
+
+func newDirPacker(ctx context.Context, w io.Writer, o PackOptions) *dirPacker {
+	out := bufio.NewWriterSize(w, 64<<10)
+	return &dirPacker{PackOptions: o, ctx: ctx, out: out, tar: tar.NewWriter(out), first: map[inode]string{}, buf: make([]byte, packBuffer)}
+}
+
+// close ends the tar.
+func (p *dirPacker) close() error {
+	err := p.tar.Close()
+	if err == nil {
+		err = p.out.Flush()
+	}
+	return err
+}
+
+// header begins the header of what st tells.
+func (p *dirPacker) header(path string, st fs.Info) *tar.Header {
+	h := &tar.Header{
+		Format: tar.FormatPAX, Name: p.prefix + path, Mode: int64(st.Mode & 0o7777), Uid: int(st.UID), Gid: int(st.GID),
+		ModTime: time.Unix(st.Mtime.Sec, st.Mtime.Nsec),
+	}
+	if p.Seconds {
+		h.ModTime = time.Unix(st.Mtime.Sec, 0)
+	}
+	return h
+}
+
+// folder writes the entry of the folder that all others lie in: its name is the prefix.
+func (p *dirPacker) folder(dir fs.Dir) error {
+	st, err := dir.Stat("")
+	if err != nil {
+		return err
+	}
+	h := p.header("", st)
+	h.Typeflag = tar.TypeDir
+	if _, err := p.attributes(dir, "", h); err != nil {
+		return err
+	}
+	return p.tar.WriteHeader(h)
 }
 
 // add writes one thing. See walk.
@@ -47,10 +99,7 @@ func (p *dirPacker) add(in fs.Dir, path, name string, st fs.Info) (enter bool, e
 	case st.Whiteout():
 		return false, p.whiteout(path)
 	}
-	h := &tar.Header{
-		Format: tar.FormatPAX, Name: path, Mode: int64(st.Mode & 0o7777), Uid: int(st.UID), Gid: int(st.GID),
-		ModTime: time.Unix(st.Mtime.Sec, st.Mtime.Nsec),
-	}
+	h := p.header(path, st)
 	opaque, err := p.attributes(in, name, h)
 	if err == nil {
 		err = p.file(in, name, st, h)
@@ -61,7 +110,7 @@ func (p *dirPacker) add(in fs.Dir, path, name string, st fs.Info) (enter bool, e
 	if err != nil {
 		return false, fmt.Errorf("pack %.200q: %w", path, err)
 	}
-	if opaque && p.layer {
+	if opaque && p.Layer {
 		err = p.whiteout(path + "/.wh..opq")
 	}
 	return kind == fs.ModeDir, err
@@ -69,7 +118,7 @@ func (p *dirPacker) add(in fs.Dir, path, name string, st fs.Info) (enter bool, e
 
 // whiteout writes the mark that hides path.
 func (p *dirPacker) whiteout(path string) error {
-	if !p.layer {
+	if !p.Layer {
 		return nil
 	}
 	dir, base := split(path)
@@ -79,8 +128,21 @@ func (p *dirPacker) whiteout(path string) error {
 	return p.tar.WriteHeader(&tar.Header{Format: tar.FormatPAX, Typeflag: tar.TypeReg, Name: dir + ".wh." + base, ModTime: time.Unix(0, 0)})
 }
 
+// attrCapability is a file's capabilities.
+const attrCapability = "security.capability"
+
 // attributes puts the extended attributes of name into h.
 func (p *dirPacker) attributes(in fs.Dir, name string, h *tar.Header) (opaque bool, err error) {
+	if p.Security {
+		value, err := in.Xattr(name, attrCapability)
+		if err == nil {
+			h.PAXRecords = map[string]string{"SCHILY.xattr." + attrCapability: string(value)}
+		}
+		if fs.IsNoEntry(err) {
+			return false, err
+		}
+		return false, nil // a file system without attributes has none
+	}
 	attrs, err := in.Xattrs(name)
 	for attr, value := range attrs {
 		if attr == attrOpaque && value == "y" {
@@ -159,6 +221,12 @@ func (p *dirPacker) regular(in fs.Dir, name string, h *tar.Header) error {
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
+	}
+	if st.Size > packBuffer {
+		// So that the large pieces go out without being copied.
+		if err := p.out.Flush(); err != nil {
+			return err
+		}
 	}
 	for left := st.Size; left > 0; {
 		b := p.buf[:min(left, int64(len(p.buf)))]

@@ -41,7 +41,7 @@ func (w *Writable) Export(ctx context.Context, id string, out io.Writer) error {
 		return err
 	}
 	defer root.Close()
-	return archive.PackDir(ctx, *root, out, false)
+	return archive.PackDir(ctx, *root, out, archive.PackOptions{Seconds: true})
 }
 
 // Diff writes what the container changed as the tar of a layer to w.
@@ -55,7 +55,7 @@ func (w *Writable) Diff(ctx context.Context, id string, out io.Writer) error {
 		return err
 	}
 	defer upper.Close()
-	return archive.PackDir(ctx, upper, out, true)
+	return archive.PackDir(ctx, upper, out, archive.PackOptions{Layer: true})
 }
 
 // Changes tells what the container changed, by path. What was only copied up and is as

@@ -1,0 +1,133 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"sync"
+
+	"lighter/linux/net"
+	"lighter/netspec"
+)
+
+// TableName is the name of an engine's table in the packet filter: engines that have
+// different exec roots have different ones, and the usual one has the plain name.
+func TableName(execRoot, usual string) string {
+	if execRoot == usual {
+		return "lighter"
+	}
+	h := fnv.New32a()
+	h.Write([]byte(execRoot)) // a hash takes all
+	return fmt.Sprintf("lighter-%08x", h.Sum32())
+}
+
+// firewall is the engine's table, and who watches that it stays.
+type firewall struct {
+	table string // empty: none is touched
+	warn  func(error)
+
+	mu    sync.Mutex
+	conn  *net.Conn
+	have  *net.Table // nil: not known
+	want  *net.Table // nil: none
+	watch *net.Watch
+	done  chan struct{} // closed when the watching has ended
+}
+
+// Apply makes the engine's table what f says. Nothing is sent when nothing changed.
+func (n *Network) Apply(f netspec.Firewall) error {
+	w := &n.firewall
+	if w.table == "" {
+		return nil
+	}
+	if err := n.open(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn == nil {
+		err := net.In(n.home, func() (err error) { w.conn, err = net.Connect(); return err })
+		if err != nil {
+			return err
+		}
+	}
+	if len(f.Networks) == 0 && len(f.Ports) == 0 {
+		return w.remove()
+	}
+	if w.watch == nil {
+		if err := n.startWatch(); err != nil {
+			return err
+		}
+	}
+	w.want = net.Firewall(w.table, f)
+	return w.put()
+}
+
+// put brings the kernel's table to what is wanted. The lock is held.
+func (w *firewall) put() error {
+	err := w.conn.Replace(w.have, w.want)
+	if err != nil && w.have != nil {
+		// Somebody has changed it: then all of it is made anew.
+		w.have = nil
+		err = w.conn.Replace(nil, w.want)
+	}
+	if err != nil {
+		w.have = nil
+		return fmt.Errorf("set up the packet filter (--firewall=none does without): %w", missing(err, "nftables", "CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ or CONFIG_NFT_FIB_INET", "nft_chain_nat"))
+	}
+	w.have = w.want
+	return nil
+}
+
+func (w *firewall) remove() error {
+	w.want, w.have = nil, nil
+	return errors.Join(w.stopWatch(), w.conn.Remove(w.table))
+}
+
+// startWatch begins to put the table back when somebody else takes it away.
+func (n *Network) startWatch() error {
+	w := &n.firewall
+	err := net.In(n.home, func() (err error) { w.watch, err = net.WatchTable(w.table, w.conn); return err })
+	if err != nil {
+		return err
+	}
+	watch, done := w.watch, make(chan struct{})
+	w.done = done
+	go func() {
+		defer close(done)
+		for watch.Lost() == nil {
+			w.mu.Lock()
+			if w.watch == watch && w.want != nil {
+				w.have = nil
+				if err := w.put(); err != nil {
+					w.warn(err)
+				}
+			}
+			w.mu.Unlock()
+		}
+	}()
+	return nil
+}
+
+// stopWatch ends the watching. The lock is held, and let go of meanwhile.
+func (w *firewall) stopWatch() error {
+	if w.watch == nil {
+		return nil
+	}
+	err, done := w.watch.Close(), w.done
+	w.watch = nil
+	w.mu.Unlock()
+	<-done
+	w.mu.Lock()
+	return err
+}
+
+// close leaves the table as it is: containers go on.
+func (w *firewall) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn == nil {
+		return nil
+	}
+	return errors.Join(w.stopWatch(), w.conn.Close())
+}

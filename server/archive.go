@@ -1,0 +1,86 @@
+package server
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+
+	"lighter/api"
+	"lighter/engine/container"
+)
+
+// archives answers for the files in containers.
+type archives struct{ s *Server }
+
+func (a *archives) engine() container.Files { return a.s.config.Containers.Files() }
+
+// archivePath reads the path that an archive route is about.
+func (r *request) archivePath() (string, error) {
+	p := r.query.Get("path")
+	if p == "" {
+		return "", api.Errorf(api.Invalid, "bad parameter: pathcannot be empty")
+	}
+	return p, nil
+}
+
+// setPathStat puts what a path is into the headers.
+func setPathStat(w http.ResponseWriter, st api.PathStat) error {
+	text, err := json.Marshal(st)
+	if err == nil {
+		w.Header().Set(api.PathStatHeader, base64.StdEncoding.EncodeToString(text))
+	}
+	return err
+}
+
+func (a *archives) stat(w http.ResponseWriter, r *request) error {
+	p, err := r.archivePath()
+	if err != nil {
+		return err
+	}
+	st, err := a.engine().PathStat(r.Context(), r.name, p)
+	if err != nil {
+		return err
+	}
+	return setPathStat(w, st)
+}
+
+func (a *archives) get(w http.ResponseWriter, r *request) error {
+	p, err := r.archivePath()
+	if err != nil {
+		return err
+	}
+	return a.s.sendTar(w, "application/x-tar", func(begin func() io.Writer) error {
+		return a.engine().CopyOut(r.Context(), r.name, p, func(st api.PathStat) io.Writer {
+			_ = setPathStat(w, st) // of strings and numbers: it never errs
+			return begin()
+		})
+	})
+}
+
+func (a *archives) put(w http.ResponseWriter, r *request) error {
+	p, err := r.archivePath()
+	if err != nil {
+		return err
+	}
+	return a.engine().CopyIn(r.Context(), r.name, p, r.Body, container.CopyOptions{
+		Keep: r.flag("noOverwriteDirNonDir"), Owner: r.flag("copyUIDGID"),
+	})
+}
+
+// sendTar sends what write writes. What fails once it has begun can only be told by
+// cutting it off: a client must not take half of it for the whole.
+func (s *Server) sendTar(w http.ResponseWriter, kind string, write func(begin func() io.Writer) error) error {
+	begun := false
+	err := write(func() io.Writer {
+		begun = true
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(http.StatusOK)
+		return w
+	})
+	if err != nil && begun {
+		s.log.Warn("a tar was not sent to its end", "error", err)
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
