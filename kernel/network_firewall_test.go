@@ -1,10 +1,15 @@
 package kernel
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lighter/linux/net"
 	"lighter/netspec"
@@ -22,9 +27,19 @@ const (
 	hostWire6, neighbourWire6 = "2001:db8::1", "2001:db8::2"
 )
 
-func newWorld(t testing.TB) world {
+func newWorld(t testing.TB, sysctls ...string) world {
 	t.Helper()
 	n, space := host(t)
+	for _, s := range sysctls {
+		path, value, _ := strings.Cut(s, "=")
+		err := net.In(space, func() error { return net.Sysctl(path, value) })
+		if errors.Is(err, os.ErrNotExist) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	w := world{n: n, host: space}
 	n2, other := host(t)
 	w.neighbour = other
@@ -111,8 +126,19 @@ func refused(t testing.TB, ns *os.File, addr string) {
 	}
 }
 
+// TestFirewall goes both ways of a bridge's packets: br_netfilter shows them to the packet
+// filter, or does not.
 func TestFirewall(t *testing.T) {
-	w := newWorld(t)
+	for _, seen := range []string{"1", "0"} {
+		t.Run("bridge-nf-call-iptables="+seen, func(t *testing.T) {
+			t.Parallel()
+			testFirewall(t, seen)
+		})
+	}
+}
+
+func testFirewall(t *testing.T, seen string) {
+	w := newWorld(t, "net/bridge/bridge-nf-call-iptables="+seen, "net/bridge/bridge-nf-call-ip6tables="+seen)
 	w.apply(t, rules(nil))
 	for _, p := range []struct {
 		who        string
@@ -146,4 +172,175 @@ func TestFirewall(t *testing.T) {
 	refused(t, w.b, "10.9.0.2:80")
 	refused(t, w.neighbour, hostWire+":8082")
 	refused(t, w.neighbour, "["+hostWire6+"]:8081")
+}
+
+// TestModes has what a mode closes beside what it opens, so that each shows that the
+// other would be noticed.
+func TestModes(t *testing.T) {
+	w := newWorld(t)
+	const direct, direct6, published = "10.9.0.2:80", "[fd09::2]:80", hostWire + ":8080"
+	set := func(change func(g *netspec.Guard, f *netspec.Firewall)) {
+		w.apply(t, rules(func(f *netspec.Firewall) { change(&f.Networks[0], f) }))
+	}
+	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Mode4, g.Mode6 = "nat-unprotected", "nat-unprotected" })
+	reaches(t, w.neighbour, direct, neighbourWire+":")
+	reaches(t, w.neighbour, direct6, "["+neighbourWire6+"]:")
+	reaches(t, w.neighbour, published, neighbourWire+":")
+	reaches(t, w.a, neighbourWire+":80", hostWire+":")
+
+	set(func(g *netspec.Guard, f *netspec.Firewall) {
+		g.Mode4, g.Mode6 = "routed", "routed"
+		f.Ports = nil
+		publish(f, "tcp", "", direct, "br0")
+		publish(f, "tcp", "", direct6, "br0")
+	})
+	reaches(t, w.neighbour, direct, neighbourWire+":")
+	reaches(t, w.neighbour, direct6, "["+neighbourWire6+"]:")
+	reaches(t, w.a, neighbourWire+":80", "10.9.0.2:") // as itself
+	refused(t, w.neighbour, "10.9.0.3:80")
+	refused(t, w.neighbour, "[fd09::3]:80")
+	refused(t, w.neighbour, published)
+
+	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Internal = true })
+	refused(t, w.neighbour, published)
+	refused(t, w.neighbour, direct)
+	refused(t, w.a, neighbourWire+":80")
+	refused(t, w.a, "10.8.0.2:80")
+	reaches(t, w.a2, direct, "10.9.0.3:")
+	reaches(t, w.host, direct, "10.9.0.1:")
+
+	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Masquerade = false })
+	reaches(t, w.a, neighbourWire+":80", "10.9.0.2:") // the neighbour knows the way back
+	reaches(t, w.a, hostWire+":8080", "10.9.0.1:")
+
+	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Source4 = netip.MustParseAddr("10.8.0.1") })
+	reaches(t, w.a, neighbourWire+":80", "10.8.0.1:")
+
+	set(func(g *netspec.Guard, f *netspec.Firewall) { f.Networks = f.Networks[1:]; f.Ports = f.Ports[2:] })
+	reaches(t, w.neighbour, hostWire+":8081", neighbourWire+":")
+	reaches(t, w.neighbour, direct, neighbourWire+":") // no longer ours to guard
+}
+
+// TestLoopbackPublished has a host that lets 127.0.0.0/8 in from outside, as kube-proxy
+// and others do.
+func TestLoopbackPublished(t *testing.T) {
+	w := newWorld(t, "net/ipv4/conf/all/route_localnet=1")
+	listen(t, w.host, "127.0.0.1:8082") // stands for engine/proxy
+	listen(t, w.host, "127.0.0.1:8083")
+	err := net.In(w.neighbour, func() error { return net.Sysctl("net/ipv4/conf/all/route_localnet", "1") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	n2 := NewNetwork("", nil)
+	defer n2.Close()
+	if err := net.In(w.neighbour, n2.open); err != nil {
+		t.Fatal(err)
+	}
+	link, err := n2.host.Find("wan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What goes to 127.0.0.1 leaves the neighbour by the wire, and not by its own lo.
+	var b net.Batch
+	b.AddRoute(link.Index, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParseAddr(hostWire))
+	b.DeleteAddress(loopback, "lo", netip.MustParsePrefix("127.0.0.1/8"))
+	if err := n2.host.Do(&b); err != nil {
+		t.Fatal(err)
+	}
+	w.apply(t, rules(nil))
+	reaches(t, w.neighbour, "127.0.0.1:8083", neighbourWire+":") // so much for the host
+	refused(t, w.neighbour, "127.0.0.1:8082")
+	reaches(t, w.host, "127.0.0.1:8082", "127.0.0.1:")
+}
+
+func TestFlushed(t *testing.T) {
+	w := newWorld(t)
+	w.apply(t, rules(nil))
+	reaches(t, w.neighbour, hostWire+":8081", neighbourWire+":")
+	c := tables(t, w.host)
+	for range 3 {
+		if err := c.Remove("lighter-test"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the table is back", func() bool { return slices.Contains(names(t, c), "lighter-test") })
+	}
+	reaches(t, w.neighbour, hostWire+":8081", neighbourWire+":")
+	refused(t, w.neighbour, "10.9.0.3:80")
+	w.apply(t, netspec.Firewall{})
+	if left := names(t, c); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// tables opens a socket of somebody else's, for tables of a namespace.
+func tables(t testing.TB, ns *os.File) (c *net.Conn) {
+	t.Helper()
+	err := net.In(ns, func() (err error) { c, err = net.Connect(); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func names(t testing.TB, c *net.Conn) []string {
+	t.Helper()
+	list, err := c.Tables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func await(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(soon); !is(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// TestNothingSent has the kernel count generations of its packet filter: an Apply that
+// changes nothing makes none.
+func TestNothingSent(t *testing.T) {
+	w := newWorld(t)
+	c := tables(t, w.host)
+	generation := func() uint32 {
+		t.Helper()
+		g, err := c.Generation()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	w.apply(t, rules(nil))
+	first := generation()
+	w.apply(t, rules(nil))
+	if g := generation(); g != first {
+		t.Errorf("generation %d became %d, and nothing had changed", first, g)
+	}
+	w.apply(t, rules(func(f *netspec.Firewall) { publish(f, "udp", "0.0.0.0:53", "10.9.0.2:53", "br0") }))
+	if g := generation(); g != first+1 {
+		t.Errorf("generation %d became %d by one change", first, g)
+	}
+}
+
+// TestManyPorts goes far beyond what one message holds.
+func TestManyPorts(t *testing.T) {
+	w := newWorld(t)
+	many := func(f *netspec.Firewall) {
+		for p := 10000; p < 20000; p++ {
+			publish(f, "tcp", fmt.Sprintf("0.0.0.0:%d", p), "10.9.0.2:80", "br0")
+			publish(f, "tcp", fmt.Sprintf("[::]:%d", p), "[fd09::2]:80", "br0")
+		}
+	}
+	w.apply(t, rules(many))
+	for _, port := range []int{10000, 15555, 19999} {
+		reaches(t, w.neighbour, fmt.Sprintf("%s:%d", hostWire, port), neighbourWire+":")
+		reaches(t, w.neighbour, fmt.Sprintf("[%s]:%d", hostWire6, port), "["+neighbourWire6+"]:")
+	}
+	w.apply(t, rules(nil))
+	refused(t, w.neighbour, hostWire+":15555")
+	reaches(t, w.neighbour, hostWire+":8081", neighbourWire+":")
 }

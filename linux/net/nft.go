@@ -124,6 +124,35 @@ func (c *Conn) Remove(table string) error {
 	})
 }
 
+// Tables lists the tables of all families by name.
+func (c *Conn) Tables() ([]string, error) {
+	var b Batch
+	b.message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, "list the packet filter's tables", head(unix.NFPROTO_UNSPEC, 0)...)
+	var list []string
+	err := c.dump(&b, func(_ uint16, body []byte) {
+		attrs(body[min(4, len(body)):], func(kind int, v []byte) {
+			if kind == unix.NFTA_TABLE_NAME {
+				list = append(list, trimmed(v))
+			}
+		})
+	})
+	return list, err
+}
+
+// Generation counts the changes of all tables.
+func (c *Conn) Generation() (n uint32, err error) {
+	var b Batch
+	b.message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.NLM_F_ACK, "ask for the packet filter's generation", head(unix.NFPROTO_UNSPEC, 0)...)
+	err = c.dump(&b, func(_ uint16, body []byte) {
+		attrs(body[min(4, len(body)):], func(kind int, v []byte) {
+			if kind == unix.NFTA_GEN_ID && len(v) == 4 {
+				n = binary.BigEndian.Uint32(v)
+			}
+		})
+	})
+	return n, err
+}
+
 func (b *transaction) table(kind int, name string) {
 	flags, what := uint16(0), "remove packet filter table "
 	if kind == unix.NFT_MSG_NEWTABLE {
