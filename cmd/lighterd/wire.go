@@ -177,6 +177,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
+		Pair:     proc.Pair,
 		Step:     crashHook(),
 	})
 	if err != nil {

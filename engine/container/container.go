@@ -80,6 +80,7 @@ type container struct {
 
 	state   sync.Mutex // guards what follows, and the replacing of snap
 	retries retries
+	monitor monitor
 
 	door     door
 	starting atomic.Pointer[chan struct{}]
@@ -107,6 +108,9 @@ func (c *container) replace(save bool, f func(*snapshot) error, tell ...func(*sn
 		return old, err
 	}
 	s.Phase = s.phase.String()
+	if s.Health != nil {
+		c.monitor.follow(old, &s)
+	}
 	var err error
 	if save {
 		err = c.saveHistory(&s.history)

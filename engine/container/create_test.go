@@ -74,9 +74,6 @@ func TestCreateRefuses(t *testing.T) {
 		{"ports", api.NotImplemented, "publishing ports is not built yet", func(c *api.ContainerConfig, h *api.HostConfig) {
 			h.PortBindings = map[string][]api.PortBinding{"80/tcp": {{HostPort: "80"}}}
 		}},
-		{"health check", api.NotImplemented, "health checks are not built yet", func(c *api.ContainerConfig, h *api.HostConfig) {
-			c.Healthcheck = &api.Healthcheck{Test: []string{"CMD", "true"}}
-		}},
 	} {
 		req := api.CreateContainer{ContainerConfig: &api.ContainerConfig{Image: "busybox"}, HostConfig: &api.HostConfig{NetworkMode: "none"}}
 		row.edit(req.ContainerConfig, req.HostConfig)

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -28,6 +29,9 @@ type Deps struct {
 	Log    LogDefaults
 
 	Defaults Defaults
+
+	// Pair gives the two ends of a stream socket: one for the keeper, one to read from.
+	Pair func() (theirs *os.File, ours net.Conn, err error)
 
 	Clock Clock // nil for the machine's
 

@@ -175,9 +175,17 @@ func codeOfExec(err error) int {
 func (e *exec) fail(code int) {
 	e.mu.Lock()
 	e.stage, e.exitCode, e.ended = execEnded, &code, time.Now()
+	e.close()
 	e.mu.Unlock()
 	e.container.execs.remove(e.id)
 	complain("save an exec", e.container.id, e.save())
+}
+
+// close tells who waits for a probe. The lock is held.
+func (e *exec) close() {
+	if e.over != nil {
+		close(e.over)
+	}
 }
 
 func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.Exec, error) {
@@ -241,6 +249,7 @@ func (c *container) execExited(t task.Exit) {
 	over := e.stage == execEnded
 	if !over {
 		e.stage, e.exitCode, e.pid, e.ended = execEnded, &code, 0, t.At
+		e.close()
 	}
 	e.mu.Unlock()
 	if over {
@@ -260,6 +269,7 @@ func (c *container) endExecs(at time.Time) {
 		if wasRunning {
 			code := 137
 			e.stage, e.exitCode, e.pid, e.ended = execEnded, &code, 0, at
+			e.close()
 		}
 		e.mu.Unlock()
 		c.execs.remove(e.id)

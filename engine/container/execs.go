@@ -28,6 +28,7 @@ type exec struct {
 	exitCode *int
 	ended    time.Time
 	started  chan struct{} // closed when the launch is over, either way
+	over     chan struct{} // of a probe, which is not kept: closed when it has ended; else nil
 }
 
 // isLaunching reports whether a start is under way: then its end is near.
@@ -127,6 +128,12 @@ func (x *execIndex) add(e *exec) {
 	}
 }
 
+func (x *execIndex) remove(e *exec) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.byID, e.id)
+}
+
 func (e *exec) stale(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -149,6 +156,9 @@ const execDir = "execs"
 func (e *exec) path() string { return filepath.Join(e.container.dir, execDir, e.id+".json") }
 
 func (e *exec) save() error {
+	if e.over != nil {
+		return nil
+	}
 	e.mu.Lock()
 	r := execRecord{ID: e.id, Asked: e.asked, User: e.user, Workdir: e.workdir, ExitCode: e.exitCode, Ended: e.ended}
 	e.mu.Unlock()

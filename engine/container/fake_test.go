@@ -34,6 +34,10 @@ type fakeKeeper struct {
 	destroys int
 	attached []task.Client
 	wg       sync.WaitGroup
+
+	// probe, when set, is what an exec does: its exit code, -1 for one that goes on until it is killed.
+	probe func(e task.Exec) (code int, output string)
+	hangs map[task.Name]net.Conn
 }
 
 func (k *fakeKeeper) Launch(_ context.Context, l task.Launch) (task.Started, error) {
@@ -59,6 +63,26 @@ func (k *fakeKeeper) Exec(_ context.Context, e task.Exec) (task.Started, error) 
 	k.execs = append(k.execs, e)
 	st := task.Started{Pid: 5000, At: time.Now()}
 	k.alive[e.Name] = task.Running{Name: e.Name, Pid: st.Pid, At: st.At}
+	if k.probe != nil {
+		conn, err := net.FileConn(e.Clients[0].Conn)
+		if err != nil {
+			return st, err
+		}
+		code, out := k.probe(e)
+		k.wg.Go(func() {
+			conn.Write([]byte(out))
+			if code >= 0 {
+				k.mu.Lock()
+				delete(k.alive, e.Name)
+				k.mu.Unlock()
+				k.exit(task.Exit{Name: e.Name, Code: code, At: time.Now()})
+				conn.Close()
+			}
+		})
+		if code < 0 {
+			k.hangs[e.Name] = conn
+		}
+	}
 	return st, nil
 }
 
@@ -73,6 +97,14 @@ func (k *fakeKeeper) Signal(_ context.Context, n task.Name, sig int) error {
 	k.mu.Lock()
 	_, there := k.alive[n]
 	k.signals = append(k.signals, fmt.Sprintf("%s:%d", n, sig))
+	if conn := k.hangs[n]; conn != nil {
+		delete(k.hangs, n)
+		exit := k.exit
+		k.wg.Go(func() {
+			exit(task.Exit{Name: n, Code: 128 + sig, At: time.Now()})
+			conn.Close()
+		})
+	}
 	ends := there && !k.ignore[sig] && (sig == 9 || sig == 15)
 	k.mu.Unlock()
 	if !there {
@@ -250,7 +282,7 @@ func newWorld(t testing.TB) *world {
 	root := t.TempDir()
 	w := &world{
 		t: t, root: root,
-		keeper: &fakeKeeper{alive: map[task.Name]task.Running{}, frozen: map[string]bool{}, ignore: map[int]bool{}},
+		keeper: &fakeKeeper{alive: map[task.Name]task.Running{}, frozen: map[string]bool{}, ignore: map[int]bool{}, hangs: map[task.Name]net.Conn{}},
 		layers: &fakeLayers{dir: filepath.Join(root, "containers")},
 		groups: &fakeGroups{},
 		rootfs: &fakeRootfs{
@@ -271,7 +303,11 @@ func (w *world) deps() Deps {
 	}
 	return Deps{
 		Clock: clock,
-		Dir:   filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
+		Pair: func() (*os.File, net.Conn, error) {
+			c, ours := client(w.t)
+			return c.Conn, ours, nil
+		},
+		Dir: filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
 		Keeper: w.keeper, Groups: w.groups, Rootfs: w.rootfs,
 		Host: Host{Name: "vm", CPUs: 2, Architecture: "amd64", Capabilities: knownCaps, CgroupParent: "/lighter",
 			Kernel: Features{Memory: true, Swap: true, MemoryReservation: true, Swappiness: true, OomKillDisable: true, CPUShares: true,

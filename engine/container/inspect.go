@@ -55,7 +55,14 @@ func platformOS(p api.Platform) string {
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 func (s *snapshot) wireState() *api.State {
+	var health *api.Health
+	if s.Health != nil {
+		h := *s.Health
+		h.Log = append([]api.HealthResult{}, h.Log...)
+		health = &h
+	}
 	return &api.State{
+		Health: health,
 		Status: s.phase.String(), Running: s.phase.up(), Paused: s.phase == paused, Restarting: s.phase == restarting, Dead: s.phase == dead,
 		OOMKilled: s.OOMKilled, Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
 		StartedAt: stamp(s.StartedAt), FinishedAt: stamp(s.FinishedAt),

@@ -265,7 +265,7 @@ func (f *filter) passes(s *snapshot) bool {
 	case !f.Labels("label", s.Config.Labels):
 	case set("exited") && (s.phase.up() || s.StartedAt.IsZero() || !slices.Contains(f.exited, s.ExitCode)):
 	case set("status") && !slices.Contains(f.Filters["status"], s.phase.String()):
-	case set("health") && !slices.Contains(f.Filters["health"], "none"):
+	case set("health") && !slices.Contains(f.Filters["health"], healthOf(s)):
 	case set("volume") && !slices.ContainsFunc(s.Mounts, f.mounted):
 	case f.images != nil && !f.images[s.Image]:
 	case set("network") && !f.connected(s):

@@ -91,6 +91,9 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	c.snap.Store(&s)
 	cs.index.add(c)
 	c.restoreExecs(alive)
+	if s.Health != nil && runs {
+		c.monitor.resume(ctx, &s, alive)
+	}
 	if rec.Unsettled {
 		c.settle(ctx)
 	}

@@ -320,6 +320,13 @@ func (s *start) save(context.Context) error {
 		}
 		n.record = s.snap.record // with the hostname of the container that it joined
 		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled = s.started.Pid, s.started.At.UTC(), 0, "", false
+		if checkOf(n.Config) != nil {
+			h := api.Health{Status: healthStarting}
+			if n.Health != nil {
+				h.Log = n.Health.Log
+			}
+			n.Health = &h
+		}
 		if s.who == byHand {
 			n.Restarts, n.Stopped, s.c.retries = 0, false, retries{c: s.c}
 		}

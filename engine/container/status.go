@@ -11,6 +11,8 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // status is what a person reads: Up 5 minutes (Paused), Exited (0) 3 days ago.
 func (s *snapshot) status(now time.Time) string {
 	switch {
+	case s.phase == running && s.Health != nil:
+		return fmt.Sprintf("Up %s (%s)", age(now.Sub(s.StartedAt)), healthWord(s.Health))
 	case s.phase == running:
 		return "Up " + age(now.Sub(s.StartedAt))
 	case s.phase == paused:

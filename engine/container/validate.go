@@ -293,9 +293,6 @@ func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api
 	case c.MacAddress != "" || c.NetworkDisabled:
 		return not("MAC addresses and disabled networks are")
 	}
-	if c.Healthcheck != nil && len(c.Healthcheck.Test) > 0 && c.Healthcheck.Test[0] != "NONE" {
-		return not("health checks are")
-	}
 	for name, e := range networks {
 		if custom(name) {
 			return not(fmt.Sprintf("networks other than bridge, host, none and container:<name|id> are: network %q is", name))
