@@ -74,7 +74,7 @@ func (vs *Volumes) Use(ctx context.Context, w Want) (*api.Volume, error) {
 	}
 	if made {
 		vs.publish(v, "create")
-		if !v.mounts() {
+		if len(v.Options) == 0 {
 			return v.wire(), nil // filled before it was there
 		}
 	}
@@ -181,7 +181,7 @@ func (vs *Volumes) lay(v *volume, w *Want) error {
 			return err
 		}
 	}
-	if w.Fill != nil && !v.mounts() {
+	if w.Fill != nil && len(v.Options) == 0 { // else through its own file system, or within its quota
 		if err := w.Fill(v.data()); err != nil {
 			return err
 		}

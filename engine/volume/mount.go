@@ -39,7 +39,9 @@ func (vs *Volumes) Mount(name, container string) (string, error) {
 			return "", api.Errorf(api.Internal, "error while mounting volume '%s': %w", v.data(), err)
 		}
 	}
-	v.active[container] = true
+	if v.mounts() {
+		v.active[container] = true
+	}
 	return v.data(), nil
 }
 
