@@ -69,6 +69,10 @@ func (vs *Volumes) Use(ctx context.Context, w Want) (*api.Volume, error) {
 		return nil, api.Errorf(api.Canceled, "create %s: %w", w.Name, err)
 	}
 	v, made, err := vs.make(&w, anonymous)
+	var unfilled *fillError
+	if errors.As(err, &unfilled) {
+		return nil, unfilled.err
+	}
 	if err != nil {
 		return nil, bad(err)
 	}
@@ -80,6 +84,11 @@ func (vs *Volumes) Use(ctx context.Context, w Want) (*api.Volume, error) {
 	}
 	return vs.filled(v, &w)
 }
+
+// fillError is an error of who fills a volume, which is told in his words.
+type fillError struct{ err error }
+
+func (e *fillError) Error() string { return e.err.Error() }
 
 // keep gives a volume that is there already, kept for a container.
 func (vs *Volumes) keep(name, container string) *volume {
@@ -183,7 +192,7 @@ func (vs *Volumes) lay(v *volume, w *Want) error {
 	}
 	if w.Fill != nil && len(v.Options) == 0 { // else through its own file system, or within its quota
 		if err := w.Fill(v.data()); err != nil {
-			return err
+			return &fillError{err}
 		}
 	}
 	return store.WriteRecord(filepath.Join(v.dir, recordFile), &v.record, !w.Volatile)

@@ -118,3 +118,45 @@ func UnmountInRoot(root *os.File, path string) error {
 	}
 	return nil
 }
+
+// Flags of OpenInRoot and os.OpenFile.
+const (
+	PathOnly = unix.O_PATH
+	NoFollow = unix.O_NOFOLLOW
+)
+
+// ErrLeadsOut is OpenWithin's answer to a path that leads above the folder.
+var ErrLeadsOut = error(unix.EXDEV)
+
+// OpenWithin opens a relative path beneath dir (O_PATH). Links are followed as long as
+// they stay beneath it.
+func OpenWithin(dir *os.File, path string) (*os.File, error) {
+	return openat2(dir, path, unix.O_PATH, 0, unix.RESOLVE_BENEATH)
+}
+
+// PlaceInRoot finds where to mount a folder or a file, as a process with root as its /
+// would, and makes an empty one there when there is nothing. The root itself is refused.
+func PlaceInRoot(root *os.File, path string, dir bool) (*os.File, error) {
+	w := Walker{Root: root, Missing: func(in *os.File, name string, last bool) error {
+		if last && !dir {
+			return Createat(in, name, 0o644)
+		}
+		return Mkdirat(in, name, 0o755)
+	}}
+	found, err := w.Walk(path)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := Stat(found.File)
+	switch {
+	case err != nil:
+	case found.Path == "/":
+		err = errors.New("a mount must not cover the root itself")
+	case kind.IsDir() != dir:
+		err = &os.PathError{Op: "mount on", Path: path, Err: unix.ENOTDIR}
+	default:
+		return found.File, nil
+	}
+	found.File.Close()
+	return nil, err
+}
