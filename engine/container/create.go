@@ -260,7 +260,7 @@ func (c *container) furnish(ctx context.Context, r *record, mounts []mount) erro
 			return err
 		}
 	}
-	return c.makeVolumes(ctx, r, root, mounts)
+	return mounting{c}.makeAll(ctx, r, root, mounts)
 }
 
 func (d *Deps) makeWorkingDir(root *os.File, wd string) error {

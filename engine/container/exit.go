@@ -97,6 +97,6 @@ func (c *container) afterExit(ctx context.Context, ended *snapshot, auto bool) {
 	defer c.verb.Unlock()
 	if n := c.now(); n.exits == ended.exits && !n.phase.alive() { // nobody has started it since
 		complain("clean up after the exit", c.id, c.cs.teardown(ctx, c.id))
-		c.leaveVolumes()
+		mounting{c}.leave()
 	}
 }

@@ -83,7 +83,7 @@ func (c *container) erase(ctx context.Context, volumes bool) error {
 	}
 	c.cs.index.remove(c)
 	c.cs.Images.Release(c.now().Top)
-	c.leaveVolumes()
+	mounting{c}.leave()
 	dropped := c.cs.dropVolumes(c.now().record, volumes)
 	for _, m := range c.now().Mounts {
 		if m.Top != "" {

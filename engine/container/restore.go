@@ -100,7 +100,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	if s.Health != nil && runs {
 		c.monitor.resume(ctx, &s, alive)
 	}
-	c.keepVolumes(runs)
+	mounting{c}.keep(runs)
 	if rec.Unsettled {
 		c.settle(ctx)
 	}

@@ -108,7 +108,7 @@ func (s *start) run(ctx context.Context) error {
 			return err
 		}
 	}
-	s.c.leaveVolumes()
+	mounting{s.c}.leave()
 	s.c.used = true
 	for _, step := range steps {
 		if err := step.do(s, ctx); err != nil {
@@ -158,7 +158,7 @@ func (s *start) failed(ctx context.Context, err error) error {
 	}
 	if s.c.mounted {
 		s.cs.publishUnmounts(s.snap.record)
-		s.c.leaveVolumes()
+		mounting{s.c}.leave()
 	}
 	s.c.door.drop()
 	_, saveErr := s.c.change(true, func(n *snapshot) error {

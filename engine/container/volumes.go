@@ -37,15 +37,18 @@ type Mounts interface {
 // ErrEscapes is Mounts.Beneath's answer to a path that leads out.
 var ErrEscapes = errors.New("path escapes")
 
+// mounting is what a container does with its volumes and mounts.
+type mounting struct{ *container }
+
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// makeVolumes finds or makes the volumes of a container that is being created, fills
+// makeAll finds or makes the volumes of a container that is being created, fills
 // those that are empty from its image, and keeps them. What it did is in the record even
 // when it fails.
-func (c *container) makeVolumes(ctx context.Context, r *record, root *os.File, list []mount) error {
+func (c mounting) makeAll(ctx context.Context, r *record, root *os.File, list []mount) error {
 	for _, m := range list {
 		if m.Type == volumeMount {
-			if err := c.makeVolume(ctx, r, root, &m); err != nil {
+			if err := c.makeOne(ctx, r, root, &m); err != nil {
 				return err
 			}
 		}
@@ -55,7 +58,7 @@ func (c *container) makeVolumes(ctx context.Context, r *record, root *os.File, l
 	return nil
 }
 
-func (c *container) makeVolume(ctx context.Context, r *record, root *os.File, m *mount) error {
+func (c mounting) makeOne(ctx context.Context, r *record, root *os.File, m *mount) error {
 	if m.borrowed {
 		return c.cs.Volumes.Keep(m.Name, c.id)
 	}
@@ -112,9 +115,9 @@ func (d *Deps) dropVolumes(r *record, anonymous bool) error {
 	return errors.Join(errs...)
 }
 
-// keepVolumes has a container that was found on disk keep its volumes again. Those of
+// keep has a container that was found on disk keep its volumes again. Those of
 // one that runs are mounted.
-func (c *container) keepVolumes(runs bool) {
+func (c mounting) keep(runs bool) {
 	r := c.now().record
 	for i := range r.Mounts {
 		m := &r.Mounts[i]
@@ -140,7 +143,7 @@ func (s *start) mountVolumes(context.Context) error {
 	for i := range s.mounts {
 		m := &s.mounts[i]
 		if m.Type == volumeMount || m.Type == imageMount {
-			source, err := s.c.openMount(m)
+			source, err := mounting{s.c}.open(m)
 			if err != nil {
 				return err
 			}
@@ -152,9 +155,9 @@ func (s *start) mountVolumes(context.Context) error {
 	return nil
 }
 
-// openMount has a volume mounted, or an image. It gives a mount that stands nowhere
+// open has a volume mounted, or an image. It gives a mount that stands nowhere
 // for what lies below a volume, and for images; nil otherwise: then m.Source is its path.
-func (c *container) openMount(m *mount) (*os.File, error) {
+func (c mounting) open(m *mount) (*os.File, error) {
 	if m.Type == imageMount {
 		return c.openImage(m)
 	}
@@ -175,7 +178,7 @@ func (c *container) openMount(m *mount) (*os.File, error) {
 	return c.cs.beneath(base, dir, m.Spec.VolumeOptions.Subpath)
 }
 
-func (c *container) openImage(m *mount) (*os.File, error) {
+func (c mounting) openImage(m *mount) (*os.File, error) {
 	view, err := c.cs.Layers.View(m.Top)
 	if err != nil {
 		return nil, fmt.Errorf("mount image %s: %w", m.Name, err)
@@ -199,7 +202,7 @@ func (d *Deps) beneath(base *os.File, name, sub string) (*os.File, error) {
 	return f, err
 }
 
-func (c *container) publishMount(m *mount) {
+func (c mounting) publishMount(m *mount) {
 	c.cs.Events.Publish("volume", "mount", m.Name, map[string]string{
 		"driver": m.Driver, "container": c.id, "destination": m.Destination,
 		"read/write": strconv.FormatBool(m.RW), "propagation": m.Propagation,
@@ -215,8 +218,8 @@ func (d *Deps) publishUnmounts(r *record) {
 	}
 }
 
-// leaveVolumes ends the use of the volumes that a start began. The verb lock is held.
-func (c *container) leaveVolumes() {
+// leave ends the use of the volumes that a start began. The verb lock is held.
+func (c mounting) leave() {
 	if !c.mounted {
 		return
 	}
