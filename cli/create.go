@@ -219,7 +219,7 @@ func completeContainerFlags(a *App, cmd *cobra.Command) {
 		"uts":          words("host"),
 		"userns":       words("host"),
 		"ipc":          words("none", "private", "shareable", "host", "container:"),
-		"log-driver":   words("json-file", "none"),
+		"log-driver":   words("json-file", "local", "none", "syslog", "journald", "fluentd", "gelf"),
 		"platform":     words("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
 		"security-opt": words("no-new-privileges", "seccomp=", "apparmor=", "label=", "systempaths=unconfined"),
 		"stop-signal":  completeSignals,

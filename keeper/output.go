@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,6 +43,7 @@ type output struct {
 	last    int64         // time of the last record of the batch that was begun last
 	writing chan struct{} // closed when the batch that was begun last is written
 	lost    int           // bytes that the log did not take, since it last took some
+	hold    *hold         // nil for a log that is rotated whoever has read it
 }
 
 // source is one stream of an output.
@@ -72,7 +74,7 @@ func logOptions(l task.Log) *logfile.Options {
 }
 
 // openLog makes what an output with a log needs.
-func (o *output) openLog(l task.Log, streams int) error {
+func (o *output) openLog(ctx context.Context, l task.Log, streams int) error {
 	opts := logOptions(l)
 	if opts == nil {
 		return nil
@@ -85,6 +87,11 @@ func (o *output) openLog(l task.Log, streams int) error {
 		return err
 	}
 	o.log = w
+	if o.hold = newHold(ctx, l); o.hold != nil {
+		if o.last, err = logfile.Newest(ctx, l.Path); err != nil {
+			return err
+		}
+	}
 	if o.format, err = logfile.NewFormat(l.Attrs); err != nil {
 		return err
 	}
@@ -96,7 +103,7 @@ func (o *output) openLog(l task.Log, streams int) error {
 }
 
 // resumeLog goes on with a log where a keeper died.
-func (o *output) resumeLog(l task.Log, streams int, transit, mem *os.File) error {
+func (o *output) resumeLog(ctx context.Context, l task.Log, streams int, transit, mem *os.File) error {
 	o.transit = transit
 	j, err := openJournal(mem, streams)
 	if err != nil {
@@ -127,6 +134,7 @@ func (o *output) resumeLog(l task.Log, streams int, transit, mem *os.File) error
 	for s := range streams {
 		o.write(s, false, false)
 	}
+	o.hold = newHold(ctx, l) // not before: nobody waits while a keeper takes over
 	return nil
 }
 
@@ -248,7 +256,7 @@ func (o *output) write(stream int, end, busy bool) {
 			break
 		}
 		buf := batches.Get().(*[]byte)
-		t := stamp(o.last)
+		t := stamp(o.last, o.hold != nil)
 		records, used, n := o.format.Append((*buf)[:0], data, streamNames[stream], t, end, o.limit())
 		if used == 0 {
 			batches.Put(buf)
@@ -294,7 +302,7 @@ func (o *output) limit() int {
 		return batch
 	}
 	o.await()
-	if o.log.Room() == 0 {
+	if o.log.Room() == 0 && o.hold.spent(o.log, o.last) {
 		if err := o.log.Rotate(); err != nil {
 			complain("rotate", err)
 		}
@@ -324,10 +332,10 @@ func (o *output) put(records []byte, last int64) {
 
 // stamp is the time of a batch's first record: now, and later than the record
 // before, so that a record's time finds it again. A clock that was set back is
-// followed.
-func stamp(last int64) int64 {
+// followed, but in a log with a mark, which is a time.
+func stamp(last int64, marked bool) int64 {
 	now := time.Now().UnixNano()
-	if now <= last && last-now < int64(time.Second) {
+	if now <= last && (marked || last-now < int64(time.Second)) {
 		return last + 1
 	}
 	return now

@@ -52,7 +52,7 @@ type ends struct{ stdin, stdout, stderr *os.File }
 
 // tie makes the pipes. With a terminal there are none: it comes with the process.
 func (p *process) tie() (e ends, err error) {
-	if err := p.out.openLog(p.Log, p.streams()); err != nil {
+	if err := p.out.openLog(p.srv.ctx, p.Log, p.streams()); err != nil {
 		return e, err
 	}
 	if p.Stdio.Terminal {
@@ -239,6 +239,7 @@ func (p *process) note(exit task.Exit) {
 // pipe, it gets as long as Docker gives it.
 func (p *process) drain() {
 	p.stdin.stop()
+	p.out.hold.end()
 	for _, s := range p.out.sources {
 		s.file.SetReadDeadline(time.Now().Add(drainTime))
 	}

@@ -221,7 +221,7 @@ func (s *server) adoptNow(parcel *parcel) (err error) {
 	}
 	transit, mem := parcel.take(fdTransit).File("transit pipe"), parcel.take(fdJournal).File("journal")
 	if transit != nil && mem != nil && logOptions(r.Log) != nil {
-		if e := p.out.resumeLog(r.Log, p.streams(), transit, mem); e != nil {
+		if e := p.out.resumeLog(s.ctx, r.Log, p.streams(), transit, mem); e != nil {
 			// The process comes before its log.
 			complain("log of "+r.Name.String(), e)
 		}

@@ -3,7 +3,6 @@ package keeper
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"lighter/linux/proc"
@@ -69,14 +68,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	if rootfs != nil {
 		defer rootfs.Close()
 	}
-	sources := map[string]*os.File{}
-	for _, dest := range req.Sources {
-		if f := req.take(fdSource).File(dest); f != nil {
-			defer f.Close()
-			sources[dest] = f
-		}
-	}
-	c, err := s.launcher.start(s.ctx, req, roots{rootfs, sources}, e)
+	c, err := s.launcher.start(s.ctx, req, rootfs, e)
 	if err != nil {
 		return err
 	}

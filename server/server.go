@@ -24,7 +24,6 @@ import (
 	"lighter/engine/event"
 	"lighter/engine/image"
 	"lighter/engine/network"
-	"lighter/engine/volume"
 )
 
 // Timeouts of connections. Each connection has a goroutine of its own, so a slow
@@ -53,7 +52,6 @@ type Config struct {
 	Containers *container.Containers
 	Images     *image.Images
 	Networks   *network.Networks
-	Volumes    *volume.Volumes
 
 	// Info tells of the engine and its machine all that GET /info shows but the
 	// counts of things, which the server adds.

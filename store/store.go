@@ -10,7 +10,6 @@
 //	layers/     a folder a layer, named by the hex of its chain id
 //	images/     image records       names/  which name means which image
 //	containers/ a folder a container
-//	volumes/    a folder a volume
 //	events/     the event log
 //	trash/      what was removed and is yet to be deleted
 //	tmp/        what is being made; nothing in it outlives the engine
@@ -30,6 +29,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"lighter/linux/fs"
 )
@@ -39,7 +39,7 @@ const layoutVersion = 1
 
 // folders of the layout, made at Open with mode 0710 and 0700 as they hold
 // containers' files: the root can be passed through by its group, not read.
-var folders = []string{"blobs", "blobs/sha256", "layers", "images", "names", "containers", "volumes", "events", "trash", "tmp"}
+var folders = []string{"blobs", "blobs/sha256", "layers", "images", "names", "containers", "events", "trash", "tmp"}
 
 // Root is an open data root. Its methods may be called from many goroutines.
 type Root struct {
@@ -124,20 +124,40 @@ func (r *Root) checkVersion() error {
 	return nil
 }
 
+// leaveTime is how long a process that has ended may hold its lock.
+const leaveTime = 5 * time.Second
+
+// holder is the process that a lock names, 0 when it names none.
+func holder(path string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}
+
+// lives says whether a process still has a program; one that nobody can tell of has.
+func lives(pid int) bool {
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return pid == 0 || !errors.Is(err, os.ErrNotExist)
+}
+
 // takeLock locks the file at path and writes this process's pid into it.
 func takeLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := fs.Flock(f); errors.Is(err, fs.ErrLocked) {
-		holder := "another engine"
-		if text, readErr := os.ReadFile(path); readErr == nil {
-			if pid, convErr := strconv.Atoi(strings.TrimSpace(string(text))); convErr == nil {
-				holder = fmt.Sprintf("another engine, process %d,", pid)
-			}
-		}
-		return nil, errors.Join(fmt.Errorf("%s uses it", holder), f.Close())
+	err = fs.Flock(f)
+	// A process that was killed holds the lock a moment longer than it can be seen.
+	for end := time.Now().Add(leaveTime); errors.Is(err, fs.ErrLocked) && !lives(holder(path)) && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+		err = fs.Flock(f)
+	}
+	if errors.Is(err, fs.ErrLocked) {
+		by := fmt.Sprintf("another engine, process %d,", holder(path))
+		return nil, errors.Join(fmt.Errorf("%s uses it", by), f.Close())
 	} else if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -86,6 +86,7 @@ func TestStories(t *testing.T) {
 				return err
 			}
 			env.Values[engineKey{}] = e
+			env.Values[logServerKey{}] = &[]*logServer{}
 			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 			env.Setenv("LIGHTER_HOST", e.host)
 			env.Setenv("ROOT", e.root)
@@ -107,6 +108,8 @@ func TestStories(t *testing.T) {
 			"near":   in("NEAR"),
 			"far":    in("FAR"),
 			"wire":   cmdWire,
+
+			"logserver": cmdLogserver,
 		},
 	})
 }

@@ -43,16 +43,17 @@ type Log struct {
 	MaxFiles int
 	Compress bool
 	Attrs    map[string]string // what `logs --details` shows
+	// Mark, when not empty, is a file in which the engine notes up to which record it has
+	// read the log (logfile.ReadMark): no file is rotated away before it was read, and the
+	// container waits when there is no room left.
+	Mark string `json:",omitempty"`
 }
 
 // Launch asks for a container's first process. The descriptors stay the caller's.
 type Launch struct {
-	Name   Name
-	Spec   *specs.Spec // the OCI runtime spec; Root.Path is empty: Rootfs takes its place
-	Rootfs *os.File    // a detached mount (fsmount(2)) that the process finds as its /
-	// Sources are mounts that stand nowhere, by their destinations in Spec: what lies
-	// there is this, whatever the spec's Source says.
-	Sources map[string]*os.File
+	Name    Name
+	Spec    *specs.Spec // the OCI runtime spec; Root.Path is empty: Rootfs takes its place
+	Rootfs  *os.File    // a detached mount (fsmount(2)) that the process finds as its /
 	Stdio   Stdio
 	Log     Log
 	Clients []Client // attached before the first byte is printed

@@ -147,7 +147,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringVar(&c.TLSCA, "tlscacert", c.TLSCA, "The CA that clients' certificates must come from")
 	f.StringVar(&c.TLSCert, "tlscert", c.TLSCert, "The engine's certificate")
 	f.StringVar(&c.TLSKey, "tlskey", c.TLSKey, "The engine's key")
-	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local or none")
+	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local, none, syslog, journald, fluentd or gelf")
 	f.Var(mapFlag(c.LogOpts), "log-opt", "A default key=value option of the log driver")
 	f.BoolVar(&c.Init, "init", false, "Run an init in every container that does not say otherwise")
 	f.Var(&c.ShmSize, "default-shm-size", "The default size of /dev/shm")
@@ -297,7 +297,7 @@ func (c *config) check(f *pflag.FlagSet) error {
 	}{
 		{"log level", c.LogLevel, []string{"debug", "info", "warn", "error", "fatal"}},
 		{"log format", c.LogFormat, []string{"text", "json"}},
-		{"log driver", c.LogDriver, []string{"json-file", "local", "none"}},
+		{"log driver", c.LogDriver, container.LogDrivers()},
 		{"IPC mode", c.IpcMode, []string{"", "shareable", "private"}},
 		{"cgroup namespace mode", c.CgroupnsMode, []string{"", "host", "private"}},
 		{"runtime", c.Runtime, []string{"runc", "lighter", "io.containerd.runc.v2"}},
@@ -306,6 +306,9 @@ func (c *config) check(f *pflag.FlagSet) error {
 		if !slices.Contains(row.allowed, row.got) {
 			return fmt.Errorf("unknown %s %q: it is one of %s", row.what, row.got, strings.TrimPrefix(strings.Join(row.allowed, ", "), ", "))
 		}
+	}
+	if err := (&container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts}).Check(); err != nil {
+		return err
 	}
 	for _, o := range c.ExecOpts {
 		if o != "native.cgroupdriver=cgroupfs" {

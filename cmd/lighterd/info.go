@@ -26,7 +26,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		ID:     id,
 		Driver: "overlay2",
 		Plugins: api.Plugins{
-			Volume: []string{}, Network: network.Drivers(), Log: []string{"json-file"},
+			Volume: []string{}, Network: network.Drivers(), Log: slices.DeleteFunc(container.LogDrivers(), func(d string) bool { return d == "none" }),
 		},
 		Debug:         c.LogLevel == "debug",
 		LoggingDriver: c.LogDriver,

@@ -95,8 +95,8 @@ func (cs *Containers) Attach(ctx context.Context, ref string, o AttachOptions) e
 
 // replay writes what the log holds to a client.
 func (c *container) replay(ctx context.Context, s *snapshot, client task.Client) error {
-	if s.Host.LogConfig.Type == "none" {
-		return errNoLog()
+	if err := s.readable(); err != nil {
+		return err
 	}
 	return logfile.Read(ctx, c.logPath(), logfile.ReadOptions{Tail: logfile.All}, func(r *logfile.Record) error {
 		stream := streamOf(r.Stream)

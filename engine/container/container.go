@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/engine/logship"
 	"lighter/task"
 )
 
@@ -40,7 +41,7 @@ type record struct {
 	Config   *api.ContainerConfig // merged with the image's
 	Host     *api.HostConfig      // with the defaults filled in
 	Networks map[string]*api.EndpointSettings
-	Mounts   []mount
+	Mounts   []api.MountPoint
 
 	Unsettled bool `json:",omitempty"` // an update may not have come to the running container yet
 }
@@ -73,7 +74,6 @@ type container struct {
 	snap atomic.Pointer[snapshot]
 
 	verb    sync.Mutex
-	mounted bool         // a start has mounted volumes; the verb lock guards it
 	used    bool         // a start may have left something that is not torn down yet; the verb lock guards it
 	removal sync.Mutex   // held by the one removal in progress; taken by TryLock alone
 	stops   atomic.Int32 // how many stops wait for the end
@@ -143,6 +143,7 @@ type Containers struct {
 	specs specCache
 
 	alarms alarms
+	ships  *logship.Ships
 }
 
 // New takes over the containers in d.Dir: what an earlier engine left half-done is
@@ -153,6 +154,7 @@ func New(ctx context.Context, d Deps) (*Containers, error) {
 	cs.index.init()
 	cs.execs.init()
 	cs.alarms.init(ctx, d.Clock, &cs.work)
+	cs.ships = logship.New(ctx)
 	if err := os.MkdirAll(d.Dir, 0o710); err != nil {
 		return nil, err
 	}
@@ -163,6 +165,7 @@ func New(ctx context.Context, d Deps) (*Containers, error) {
 // was to be done later. Containers go on.
 func (cs *Containers) Close() {
 	cs.alarms.close()
+	cs.ships.Close()
 	cs.work.Wait()
 }
 

@@ -1,15 +1,15 @@
 package container
 
 import (
-	"bytes"
+	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 
 	"lighter/api"
+	"lighter/engine/logship"
+	"lighter/store/logfile"
 	"lighter/task"
 )
 
@@ -23,12 +23,23 @@ type LogDefaults struct {
 	MaxFiles int
 }
 
-// foreignDrivers are Docker's log drivers that this engine does not have.
-var foreignDrivers = []string{"syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs", "logentries"}
-
 var logOptions = map[string][]string{
 	"json-file": {"max-file", "max-size", "compress", "labels", "labels-regex", "env", "env-regex", "tag"},
 	"local":     {"max-file", "max-size", "compress"},
+}
+
+// LogDrivers are the log drivers there are, in order.
+func LogDrivers() []string {
+	return slices.Sorted(slices.Values(append(logship.Drivers(), logfile.Drivers()...)))
+}
+
+// Check refuses defaults that no container could have.
+func (d *LogDefaults) Check() error {
+	l := api.LogConfig{}
+	if err := d.mergeLog(&l); err != nil {
+		return fmt.Errorf("the default log driver: %w", err)
+	}
+	return nil
 }
 
 // mergeLog fills in the defaults of a log config and checks it as Docker does at create.
@@ -44,11 +55,9 @@ func (d *LogDefaults) mergeLog(l *api.LogConfig) error {
 	if l.Config == nil {
 		l.Config = map[string]string{}
 	}
-	if l.Type == driver {
-		for k, v := range d.Options {
-			if _, set := l.Config[k]; !set {
-				l.Config[k] = v
-			}
+	for k, v := range d.Options {
+		if _, set := l.Config[k]; !set && (l.Type == driver || strings.HasPrefix(k, "cache-")) {
+			l.Config[k] = v
 		}
 	}
 	if l.Type == "none" {
@@ -63,19 +72,27 @@ func (d *LogDefaults) mergeLog(l *api.LogConfig) error {
 		if l.Config["mode"] != "non-blocking" {
 			return invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
 		}
-		if _, err := parseSize(size); err != nil {
+		if _, err := logship.ParseSize(size, 1024); err != nil {
 			return invalid("error parsing option max-buffer-size: %w", err)
 		}
 	}
-	known, ok := logOptions[l.Type]
-	if !ok && slices.Contains(foreignDrivers, l.Type) {
-		return api.Errorf(api.NotImplemented, "log driver %q is not built yet", l.Type)
+	if v := l.Config["cache-disabled"]; v != "" {
+		if _, err := strconv.ParseBool(v); err != nil {
+			return invalid("invalid value for option cache-disabled: %s", v)
+		}
 	}
+	if logship.Remote(l.Type) {
+		if err := logship.Validate(l.Type, l.Config); err != nil {
+			return invalid("%w", err)
+		}
+		return nil
+	}
+	known, ok := logOptions[l.Type]
 	if !ok {
 		return invalid("error looking up logging plugin %[1]s: plugin %[1]q not found", l.Type)
 	}
 	for _, key := range slices.Sorted(maps.Keys(l.Config)) {
-		if key != "mode" && key != "max-buffer-size" && !slices.Contains(known, key) {
+		if !logship.Generic(key) && !slices.Contains(known, key) {
 			if l.Type == "local" {
 				return invalid("unknown log opt '%s' for log driver local", key)
 			}
@@ -85,95 +102,111 @@ func (d *LogDefaults) mergeLog(l *api.LogConfig) error {
 	return nil
 }
 
+// What a log is bounded by whose driver has bounds of its own: the file of `local`, the
+// cache of a remote driver, and what lies on disk until it is sent where there is no cache.
+const (
+	localSize, localFiles = 20 << 20, 5
+	spoolSize, spoolFiles = 4 << 20, 2
+)
+
 // log is where and how the keeper writes what the container prints.
 func (d *LogDefaults) log(c *container, s *snapshot) (task.Log, error) {
 	conf := s.Host.LogConfig
 	l := task.Log{Driver: conf.Type, Path: c.logPath(), MaxFiles: 1}
-	fail := func(err error) (task.Log, error) {
-		return l, api.Errorf(api.Internal, "failed to create task for container: failed to initialize logging driver: %w", err)
-	}
-	switch conf.Type {
-	case "none":
+	var err error
+	switch {
+	case conf.Type == "none":
 		l.Path = ""
 		return l, nil
-	case "local":
-		l.MaxSize, l.MaxFiles, l.Compress = 20<<20, 5, true
-	case "json-file":
+	case conf.Type == "local":
+		l.MaxSize, l.MaxFiles, l.Compress = localSize, localFiles, true
+		err = bounds(&l, conf.Config, "")
+	case conf.Type == "json-file":
 		if _, set := conf.Config["max-size"]; !set && d.MaxSize > 0 {
 			l.MaxSize, l.MaxFiles = d.MaxSize, max(d.MaxFiles, 1)
 		}
-	}
-	var err error
-	if v, set := conf.Config["max-size"]; set {
-		if l.MaxSize, err = parseSize(v); err != nil {
-			return fail(err)
+		if err = bounds(&l, conf.Config, ""); err == nil {
+			l.Attrs, err = logAttrs(c, s)
+		}
+	default:
+		l.Driver = "local"
+		l.MaxSize, l.MaxFiles, l.Compress = localSize, localFiles, true
+		if uncached(conf) {
+			l.MaxSize, l.MaxFiles, l.Compress = spoolSize, spoolFiles, false
+		} else if err = bounds(&l, conf.Config, "cache-"); err == nil {
+			// `logs --details` shows what was picked, as from any other log.
+			l.Attrs, err = logInfo(c, s).ExtraAttributes(nil)
+		}
+		if conf.Config["mode"] != "non-blocking" {
+			l.Mark = markPath(c)
 		}
 	}
-	if v, set := conf.Config["max-file"]; set {
+	return l, err
+}
+
+// uncached says whether the log of a remote driver is not to be read here.
+func uncached(conf api.LogConfig) bool {
+	off, err := strconv.ParseBool(conf.Config["cache-disabled"])
+	return err == nil && off
+}
+
+// bounds reads the options of size, number and compression.
+func bounds(l *task.Log, conf map[string]string, prefix string) (err error) {
+	wordy := func(what string, err error) error {
+		if l.Driver == "json-file" {
+			return err
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if v, set := conf[prefix+"max-size"]; set {
+		if l.MaxSize, err = logship.ParseSize(v, 1000); err != nil {
+			return wordy("invalid value for max-size: "+v, err)
+		}
+		if l.MaxSize <= 0 {
+			return invalid("max-size must be a positive number")
+		}
+	}
+	if v, set := conf[prefix+"max-file"]; set {
 		if l.MaxFiles, err = strconv.Atoi(v); err != nil {
-			return fail(err)
+			return wordy("invalid value for max-file: "+v, err)
 		}
 		if l.MaxFiles < 1 {
-			return fail(invalid("max-file cannot be less than 1"))
+			return invalid("max-file cannot be less than 1")
 		}
 	}
-	if v, set := conf.Config["compress"]; set {
+	if v, set := conf[prefix+"compress"]; set {
 		if l.Compress, err = strconv.ParseBool(v); err != nil {
-			return fail(err)
+			return wordy("error reading compress log option", err)
 		}
 	}
-	if l.Attrs, err = logAttrs(s); err != nil {
-		return fail(err)
+	if _, sized := conf["max-size"]; l.Compress && l.Driver == "json-file" && !sized {
+		l.MaxSize = 0 // a bound that nobody asked for does not count
 	}
-	return l, nil
+	if l.Compress && (l.MaxFiles < 2 || l.MaxSize <= 0) {
+		if l.Driver == "json-file" {
+			return invalid("compress cannot be true when max-file is less than 2 or max-size is not set")
+		}
+		return invalid("compression cannot be enabled when max file count is 1")
+	}
+	return nil
 }
 
 // logAttrs picks the labels and variables, and makes the tag, that each line of the log carries.
-func logAttrs(s *snapshot) (map[string]string, error) {
-	conf := s.Host.LogConfig.Config
-	attrs := map[string]string{}
-	env := map[string]string{}
-	for _, e := range s.Config.Env {
-		if k, v, ok := strings.Cut(e, "="); ok {
-			env[k] = v
-		}
+func logAttrs(c *container, s *snapshot) (map[string]string, error) {
+	if len(s.Host.LogConfig.Config) == 0 {
+		return nil, nil
 	}
-	for _, row := range []struct {
-		key  string
-		from map[string]string
-	}{{"labels", s.Config.Labels}, {"env", env}} {
-		for k := range strings.SplitSeq(conf[row.key], ",") {
-			if v, ok := row.from[k]; ok {
-				attrs[k] = v
-			}
-		}
-		if expr := conf[row.key+"-regex"]; expr != "" {
-			re, err := regexp.Compile(expr)
-			if err != nil {
-				return nil, err
-			}
-			for k, v := range row.from {
-				if re.MatchString(k) {
-					attrs[k] = v
-				}
-			}
-		}
+	info := logInfo(c, s)
+	attrs, err := info.ExtraAttributes(nil)
+	if err != nil {
+		return nil, err
 	}
-	if tag := conf["tag"]; tag != "" {
-		t, err := template.New("log-tag").Parse(tag)
-		if err != nil {
-			return nil, err
-		}
-		path, args := command(s.Config)
-		var b bytes.Buffer
-		err = t.Execute(&b, map[string]string{
-			"ID": short(s.ID), "FullID": s.ID, "Name": s.Name, "ImageID": short(strings.TrimPrefix(s.Image, "sha256:")),
-			"ImageFullID": s.Image, "ImageName": s.Config.Image, "DaemonName": "docker", "Command": strings.Join(append([]string{path}, args...), " "),
-		})
-		if err != nil {
-			return nil, err
-		}
-		attrs["tag"] = b.String()
+	tag, err := info.Tag("")
+	if err != nil {
+		return nil, err
+	}
+	if tag != "" {
+		attrs["tag"] = tag
 	}
 	if len(attrs) == 0 {
 		return nil, nil
@@ -181,28 +214,39 @@ func logAttrs(s *snapshot) (map[string]string, error) {
 	return attrs, nil
 }
 
-// parseSize reads a size with a binary unit: 10m, 1.5GB, 4096.
-func parseSize(s string) (int64, error) {
-	bad := invalid("invalid size: '%s'", s)
-	digits := strings.TrimRight(s, " kKmMgGtTpPiIbB")
-	n, err := strconv.ParseFloat(digits, 64)
-	if err != nil || n < 0 {
-		return 0, bad
+// logInfo is what log drivers may tell of the container.
+func logInfo(c *container, s *snapshot) *logship.Info {
+	path, args := command(s.Config)
+	return &logship.Info{
+		Driver: s.Host.LogConfig.Type, Config: s.Host.LogConfig.Config, ContainerID: s.ID, ContainerName: "/" + s.Name,
+		ContainerEntrypoint: path, ContainerArgs: args, ContainerImageID: s.Image, ContainerImageName: s.Config.Image,
+		ContainerCreated: s.Created, ContainerEnv: s.Config.Env, ContainerLabels: s.Config.Labels,
+		LogPath: c.logPath(), DaemonName: "docker",
 	}
-	unit := strings.ToLower(strings.TrimSpace(s[len(digits):]))
-	unit = strings.TrimSuffix(strings.TrimSuffix(unit, "b"), "i")
-	if len(unit) > 1 {
-		return 0, bad
-	}
-	if unit != "" {
-		for range strings.Index("kmgtp", unit) + 1 {
-			n *= 1024
-		}
-	}
-	if n >= 1<<63 {
-		return 0, bad
-	}
-	return int64(n), nil
 }
 
-func (c *container) logPath() string { return c.path(c.id + "-json.log") }
+// remote says whether the container's log is shipped.
+func (s *snapshot) remote() bool { return logship.Remote(s.Host.LogConfig.Type) }
+
+// shipment is the container's log on its way to a server.
+func shipment(c *container, s *snapshot) logship.Job {
+	return logship.Job{Info: *logInfo(c, s), Cache: c.logPath(), Mark: markPath(c)}
+}
+
+func (c *container) logPath() string {
+	if c.now().remote() {
+		return c.path("container-cached.log")
+	}
+	return c.path(c.id + "-json.log")
+}
+
+func markPath(c *container) string { return c.path("container-cached.sent") }
+
+// readable says whether there is a log to read.
+func (s *snapshot) readable() error {
+	conf := s.Host.LogConfig
+	if conf.Type == "none" || s.remote() && uncached(conf) {
+		return api.Errorf(api.NotImplemented, "configured logging driver does not support reading")
+	}
+	return nil
+}

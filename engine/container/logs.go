@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"lighter/api"
 	"lighter/store/logfile"
 )
 
@@ -32,14 +31,10 @@ func (cs *Containers) CheckLogs(ref string, o LogOptions) (tty bool, err error) 
 		return false, err
 	}
 	s := c.now()
-	if s.Host.LogConfig.Type == "none" {
-		return false, errNoLog()
+	if err := s.readable(); err != nil {
+		return false, err
 	}
 	return s.Config.Tty, nil
-}
-
-func errNoLog() error {
-	return api.Errorf(api.NotImplemented, "configured logging driver does not support reading")
 }
 
 // Logs gives the lines of a container's log, and with Follow goes on until the

@@ -21,8 +21,6 @@ type start struct {
 	who  starter
 
 	rootfs     *os.File
-	mounts     []mount
-	sources    map[string]*os.File // what is mounted at a path, where that has no path of its own
 	namespaces []specs.LinuxNamespace
 	ownNet     bool
 	files      []file
@@ -39,7 +37,6 @@ var steps = []struct {
 	do   func(*start, context.Context) error
 }{
 	{"rootfs", (*start).mountRoot},
-	{"volumes", (*start).mountVolumes},
 	{"netns", (*start).joinNamespaces},
 	{"hosts files", (*start).writeFiles},
 	{"spec", (*start).writeSpec},
@@ -108,7 +105,6 @@ func (s *start) run(ctx context.Context) error {
 			return err
 		}
 	}
-	mounting{s.c}.leave()
 	s.c.used = true
 	for _, step := range steps {
 		if err := step.do(s, ctx); err != nil {
@@ -125,9 +121,6 @@ func (s *start) run(ctx context.Context) error {
 func (s *start) close() {
 	if s.rootfs != nil {
 		s.rootfs.Close()
-	}
-	for _, f := range s.sources {
-		f.Close()
 	}
 	closeClients(s.clients)
 }
@@ -156,11 +149,10 @@ func (s *start) failed(ctx context.Context, err error) error {
 	if tear := s.cs.teardown(ctx, s.c.id); tear != nil {
 		complain("undo of a failed start", s.c.id, tear)
 	}
-	if s.c.mounted {
-		s.cs.publishUnmounts(s.snap.record)
-		mounting{s.c}.leave()
-	}
 	s.c.door.drop()
+	if s.snap.remote() {
+		s.cs.ships.Ended(s.c.id)
+	}
 	_, saveErr := s.c.change(true, func(n *snapshot) error {
 		n.Error, n.Pid = err.Error(), 0
 		switch {
@@ -175,7 +167,7 @@ func (s *start) failed(ctx context.Context, err error) error {
 	})
 	complain("save a failed start", s.c.id, saveErr)
 	if s.snap.Host.AutoRemove {
-		complain("remove after a failed start", s.c.id, s.c.erase(ctx, true))
+		complain("remove after a failed start", s.c.id, s.c.erase(ctx))
 	}
 	return err
 }
@@ -279,12 +271,17 @@ func (s *start) writeFiles(context.Context) error {
 	return s.c.writeEtc(s.snap)
 }
 
-func (s *start) writeSpec(context.Context) (err error) {
+func (s *start) writeSpec(ctx context.Context) (err error) {
 	if s.spec, err = s.makeSpec(); err != nil {
 		return err
 	}
-	s.log, err = s.cs.Log.log(s.c, s.snap)
-	return err
+	if s.log, err = s.cs.Log.log(s.c, s.snap); err == nil && s.snap.remote() {
+		err = s.cs.ships.Start(ctx, shipment(s.c, s.snap))
+	}
+	if err != nil {
+		return api.Errorf(api.Internal, "failed to create task for container: failed to initialize logging driver: %w", err)
+	}
+	return nil
 }
 
 // launch hands everything to the keeper. When it returns, the program runs.
@@ -295,7 +292,7 @@ func (s *start) launch(ctx context.Context) error {
 	defer cancel()
 	var err error
 	s.started, err = s.cs.Keeper.Launch(ctx, task.Launch{
-		Name: task.Name{Container: s.c.id}, Spec: s.spec, Rootfs: s.rootfs, Sources: s.sources, Log: s.log, Clients: s.clients,
+		Name: task.Name{Container: s.c.id}, Spec: s.spec, Rootfs: s.rootfs, Log: s.log, Clients: s.clients,
 		Stdio: task.Stdio{
 			Terminal: config.Tty, Stdin: config.OpenStdin, StdinOnce: config.StdinOnce,
 			Rows: uint16(s.snap.Host.ConsoleSize[0]), Columns: uint16(s.snap.Host.ConsoleSize[1]),
