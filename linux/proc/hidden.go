@@ -1,10 +1,9 @@
 package proc
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -177,26 +176,57 @@ var forks sync.RWMutex
 // heapKept tells that the heap was once kept out.
 var heapKept atomic.Bool
 
-// eachHeap calls advise for all of our memory but the program's own code and arenas.
+// eachHeap calls advise for all of our memory but the program's own code and arenas,
+// neighbours at once. It is on the way of every exec.
 func eachHeap(advise func(from, to uintptr)) error {
-	f, err := os.Open("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	in := bufio.NewScanner(f)
-	for in.Scan() {
-		var from, to uintptr
-		fields := strings.Fields(in.Text())
-		if _, err := fmt.Sscanf(fields[0], "%x-%x", &from, &to); err != nil {
-			return fmt.Errorf("/proc/self/maps: %w", err)
+	var from, to uintptr
+	for line := range bytes.Lines(maps) {
+		low, rest, ok := hex(line, '-')
+		high, rest, ok2 := hex(rest, ' ')
+		if !ok || !ok2 || len(rest) < 4 {
+			return fmt.Errorf("/proc/self/maps: %q", line)
 		}
-		code := len(fields) > 5 && strings.HasPrefix(fields[5], "/") && !strings.Contains(fields[1], "w")
-		if !code && !strings.Contains(in.Text(), arenaName) && (len(fields) < 6 || !strings.HasPrefix(fields[5], "[v")) {
-			advise(from, to)
+		path := rest[bytes.LastIndexByte(bytes.TrimRight(rest, " \n"), ' ')+1:]
+		if at := bytes.IndexByte(rest, '/'); at >= 0 {
+			path = rest[at:]
+		}
+		code := path[0] == '/' && rest[1] != 'w'
+		if code || bytes.Contains(path, []byte(arenaName)) || bytes.HasPrefix(path, []byte("[v")) {
+			continue
+		}
+		if low != to {
+			if to > from {
+				advise(from, to)
+			}
+			from = low
+		}
+		to = high
+	}
+	if to > from {
+		advise(from, to)
+	}
+	return nil
+}
+
+// hex reads a hexadecimal number up to the byte that ends it.
+func hex(b []byte, end byte) (n uintptr, rest []byte, ok bool) {
+	for i, c := range b {
+		switch {
+		case c == end:
+			return n, b[i+1:], i > 0
+		case c >= '0' && c <= '9':
+			n = n<<4 | uintptr(c-'0')
+		case c >= 'a' && c <= 'f':
+			n = n<<4 | uintptr(c-'a'+10)
+		default:
+			return 0, nil, false
 		}
 	}
-	return in.Err()
+	return 0, nil, false
 }
 
 // keepHeap keeps it out of a child that does not share our memory.
