@@ -48,6 +48,7 @@ func (c *Client) keeper(ctx context.Context) (*peer, error) {
 	go process.Wait() // reaps it; nobody waits for this, as the keeper outlives the engine
 	if standby, err := c.greet(ctx, p); err != nil || standby {
 		process.Kill()
+		os.Remove(path) // it never held anything
 		return nil, cmp.Or(err, errors.New("a new keeper is somebody's standby"))
 	}
 	return p, nil
@@ -236,8 +237,15 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 	}
 	e.Started = time.Unix(0, run)
 	c.work.Go(func() {
+		var note func()
 		if c.cfg.OnExit != nil {
-			c.cfg.OnExit(e)
+			note = c.cfg.OnExit(e)
+		}
+		if p != nil {
+			p.tell(message{Op: opNoted, Name: &e.Name, Run: run})
+		}
+		if note != nil {
+			note()
 		}
 		if e.Name.Exec == "" { // nobody shall wonder later where its process is
 			c.warn(c.dirs.bury(e.Name.Container, run))
@@ -246,9 +254,6 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 		c.mu.Lock()
 		delete(c.told, run)
 		c.mu.Unlock()
-		if p != nil {
-			p.tell(message{Op: opNoted, Name: &e.Name, Run: run})
-		}
 	})
 }
 

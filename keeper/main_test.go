@@ -137,9 +137,9 @@ func engineMain(root string) int {
 	ctx := context.Background()
 	c, err := Start(ctx, Config{
 		Lighter: self, ExecRoot: root,
-		OnExit: func(e task.Exit) {
+		OnExit: func(e task.Exit) func() {
 			b, _ := json.Marshal(e)
-			exits.Write(append(b, '\n'))
+			return func() { exits.Write(append(b, '\n')) }
 		},
 		Warn: func(err error) { fmt.Fprintln(os.Stderr, "engine:", err) },
 	})

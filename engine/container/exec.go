@@ -59,9 +59,12 @@ func (cs *Containers) ExecCreate(_ context.Context, ref string, req api.CreateEx
 	if e.workdir == "" {
 		e.workdir = s.Config.WorkingDir
 	}
-	if err := e.save(); err != nil {
-		return "", err
-	}
+	// The record is for the next engine; nobody waits for it now but the start.
+	e.saved = make(chan struct{})
+	cs.work.Go(func() {
+		defer close(e.saved)
+		complain("save an exec", c.id, e.save())
+	})
 	c.execs.add(e)
 	cs.execs.add(e)
 	cs.publish(s, e.action("exec_create"), "execID", e.id)
@@ -160,6 +163,7 @@ func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExe
 	if client != nil {
 		client.Conn.Close()
 	}
+	e.settle()
 	return nil
 }
 
@@ -178,6 +182,7 @@ func (e *exec) fail(code int) {
 	e.close()
 	e.mu.Unlock()
 	e.container.execs.remove(e.id)
+	e.settle()
 	complain("save an exec", e.container.id, e.save())
 }
 
@@ -235,11 +240,11 @@ func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.E
 	return x, nil
 }
 
-// execExited takes the end of an exec.
-func (c *container) execExited(t task.Exit) {
+// execExited takes the end of an exec, and gives what saves it.
+func (c *container) execExited(t task.Exit) (note func()) {
 	e := c.cs.execs.get(t.Name.Exec)
 	if e == nil {
-		return // of an engine before this one
+		return nil // of an engine before this one
 	}
 	if e.isLaunching() {
 		<-e.started
@@ -253,11 +258,14 @@ func (c *container) execExited(t task.Exit) {
 	}
 	e.mu.Unlock()
 	if over {
-		return
+		return nil
 	}
 	c.execs.remove(e.id)
-	complain("save an exec", c.id, e.save())
 	c.cs.publish(c.now(), "exec_die", "execID", e.id, "exitCode", itoa(code))
+	return func() {
+		e.settle()
+		complain("save an exec", c.id, e.save())
+	}
 }
 
 // endExecs ends those that the container's end took along, in case the keeper tells

@@ -28,7 +28,15 @@ type exec struct {
 	exitCode *int
 	ended    time.Time
 	started  chan struct{} // closed when the launch is over, either way
+	saved    chan struct{} // closed when its creation is on disk; nil when it always was
 	over     chan struct{} // of a probe, which is not kept: closed when it has ended; else nil
+}
+
+// settle waits until the creation is on disk.
+func (e *exec) settle() {
+	if e.saved != nil {
+		<-e.saved
+	}
 }
 
 // isLaunching reports whether a start is under way: then its end is near.

@@ -8,25 +8,26 @@ import (
 )
 
 // Exited takes the end of a process; it is handed to the keeper. When it returns, a
-// client that saw its output end finds the exit code. It waits for no verb: stop
-// holds none, and a start that is still under way is as good as over.
-func (cs *Containers) Exited(ctx context.Context, e task.Exit) {
+// client that saw its output end finds the exit code; what it gives, unless nil, brings
+// that to disk. It waits for no verb: stop holds none, and a start that is still under
+// way is as good as over.
+func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func()) {
 	c := cs.index.get(e.Name.Container)
 	if c == nil {
-		return
+		return nil
 	}
 	if e.Name.Exec != "" {
-		c.execExited(e)
-		return
+		return c.execExited(e)
 	}
 	if starting := c.starting.Load(); starting != nil {
 		select {
 		case <-*starting:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 	c.exited(ctx, e)
+	return nil
 }
 
 func (c *container) exited(ctx context.Context, e task.Exit) {

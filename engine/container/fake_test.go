@@ -328,7 +328,11 @@ func (w *world) open() {
 	cs := w.Containers
 	ctx, cancel := context.WithCancel(context.Background())
 	w.keeper.mu.Lock()
-	w.keeper.exit = func(e task.Exit) { cs.Exited(ctx, e) }
+	w.keeper.exit = func(e task.Exit) {
+		if note := cs.Exited(ctx, e); note != nil {
+			note()
+		}
+	}
 	w.keeper.mu.Unlock()
 	log := w.log
 	w.t.Cleanup(func() { cancel(); w.keeper.wg.Wait(); cs.Close(); log.Close() })
