@@ -155,6 +155,10 @@ func (c *Client) Launch(ctx context.Context, l task.Launch) (task.Started, error
 	if l.Rootfs != nil {
 		m.Files, files = append(m.Files, fdRootfs), append(files, l.Rootfs)
 	}
+	for dest, f := range l.Sources {
+		m.Sources = append(m.Sources, dest)
+		m.Files, files = append(m.Files, fdSource), append(files, f)
+	}
 	// A keeper that died while it was asked may have started something of which nobody
 	// knows; what it left is found by the container's cgroup, which its caller destroys.
 	p, err := c.keeper(ctx)

@@ -13,8 +13,15 @@ import (
 // launcher starts processes. Package runtime does; tests that are about the keeper
 // alone start plain ones.
 type launcher interface {
-	start(ctx context.Context, req *parcel, rootfs *os.File, e ends) (*child, error)
+	start(ctx context.Context, req *parcel, r roots, e ends) (*child, error)
 	exec(ctx context.Context, target *process, req *parcel, e ends) (*child, error)
+}
+
+// roots are the mounts that a launch came with: the root, and what is to be mounted in
+// it, by its place there.
+type roots struct {
+	root    *os.File
+	sources map[string]*os.File
 }
 
 // child is what came of a start.
@@ -28,10 +35,10 @@ type child struct {
 // containers launches by package runtime.
 type containers struct{}
 
-func (containers) start(ctx context.Context, req *parcel, rootfs *os.File, e ends) (*child, error) {
+func (containers) start(ctx context.Context, req *parcel, r roots, e ends) (*child, error) {
 	req.Spec.Process.Terminal = req.Stdio.Terminal
 	sized(req.Spec.Process, req)
-	return toChild(runtime.Start(ctx, req.Spec, runtime.Options{Rootfs: rootfs, Filter: req.Filter, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}))
+	return toChild(runtime.Start(ctx, req.Spec, runtime.Options{Rootfs: r.root, Sources: r.sources, Filter: req.Filter, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr}))
 }
 
 func (containers) exec(ctx context.Context, target *process, req *parcel, e ends) (*child, error) {

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 // plain starts processes without containers.
 type plain struct{}
 
-func (plain) start(_ context.Context, req *parcel, _ *os.File, e ends) (*child, error) {
+func (plain) start(_ context.Context, req *parcel, _ roots, e ends) (*child, error) {
 	return plainStart(req.Spec.Process.Args, req.Stdio, e)
 }
 

@@ -100,6 +100,7 @@ type message struct {
 	Stdio   *task.Stdio    `json:",omitempty"`
 	Log     *task.Log      `json:",omitempty"`
 	Spec    *specs.Spec    `json:",omitempty"` // of a launch, without its seccomp profile
+	Sources []string       `json:",omitempty"` // where in the spec those among the descriptors are mounted
 	Filter  []byte         `json:",omitempty"` // that profile's program
 	Process *specs.Process `json:",omitempty"`
 	Clients []task.Client  `json:",omitempty"` // their Conn among the descriptors
@@ -162,6 +163,7 @@ const (
 	fdJournal = "journal"
 	fdRootfs  = "rootfs"
 	fdConn    = "conn"
+	fdSource  = "source"
 	fdBody    = "body"
 )
 

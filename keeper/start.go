@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"lighter/linux/proc"
@@ -68,7 +69,14 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	if rootfs != nil {
 		defer rootfs.Close()
 	}
-	c, err := s.launcher.start(s.ctx, req, rootfs, e)
+	sources := map[string]*os.File{}
+	for _, dest := range req.Sources {
+		if f := req.take(fdSource).File(dest); f != nil {
+			defer f.Close()
+			sources[dest] = f
+		}
+	}
+	c, err := s.launcher.start(s.ctx, req, roots{rootfs, sources}, e)
 	if err != nil {
 		return err
 	}

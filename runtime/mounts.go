@@ -176,28 +176,18 @@ func (b *files) lay(root *os.File, at spot, kind, name string) error {
 
 // bind has what lies at a path of the host appear in the container.
 func (b *files) bind(m *specs.Mount, o mountOptions) error {
-	src, err := b.own(fs.Clone(nil, m.Source, o.deep))
-	if err != nil {
-		return err
+	src := b.o.Sources[m.Destination]
+	if src == nil {
+		var err error
+		if src, err = b.own(fs.Clone(nil, m.Source, o.deep)); err != nil {
+			return err
+		}
 	}
 	kind, err := fs.Stat(src)
 	if err != nil {
 		return err
 	}
-	if o.set|o.clear != 0 {
-		if err := fs.SetAttr(src, o.set, o.clear, 0, false); err != nil {
-			return err
-		}
-	}
-	if o.rset|o.rclear != 0 {
-		if err := fs.SetAttr(src, o.rset, o.rclear, 0, true); err != nil {
-			return err
-		}
-	}
-	if o.how == 0 {
-		o.how, o.howDeep = fs.Private, true
-	}
-	if err := fs.SetAttr(src, 0, 0, o.how, o.howDeep); err != nil {
+	if err := o.dress(src); err != nil {
 		return err
 	}
 	at, err := b.target(m.Destination, kind.IsDir())
@@ -212,13 +202,6 @@ func (b *files) bind(m *specs.Mount, o mountOptions) error {
 
 // outside makes a file system that needs none of the container's namespaces.
 func (b *files) outside(m *specs.Mount, o mountOptions, at spot) (*os.File, error) {
-	c := fs.New(m.Type)
-	if m.Source != "" {
-		c.Set("source", m.Source)
-	}
-	for _, w := range o.flags {
-		c.Flag(w)
-	}
 	data := b.mapOwners(m.Type, o.data)
 	if m.Type == "tmpfs" && at.file != nil && !hasOption(data, "mode") {
 		// A tmpfs takes the place of a folder, so it has its permissions.
@@ -228,18 +211,7 @@ func (b *files) outside(m *specs.Mount, o mountOptions, at spot) (*os.File, erro
 		}
 		data = append([]string{"mode=" + strconv.FormatUint(uint64(kind.Mode&0o7777), 8)}, data...)
 	}
-	c.Options(strings.Join(data, ","))
-	root, err := b.own(c.Mount(int(o.set)))
-	if err != nil {
-		return nil, err
-	}
-	if o.copyUp && m.Type == "tmpfs" {
-		return nil, errors.New("option tmpcopyup is not supported")
-	}
-	if o.how != 0 {
-		err = fs.SetAttr(root, 0, 0, o.how, o.howDeep)
-	}
-	return root, err
+	return b.own(newFS(m, o, data))
 }
 
 func hasOption(data []string, key string) bool {

@@ -37,6 +37,10 @@ type Options struct {
 	// serves one start. nil: the folder that the spec's Root.Path names.
 	Rootfs *os.File
 
+	// Sources are mounts that stand nowhere, by the destinations of the bind mounts of
+	// which they are the source: no path is opened for those. Each serves one start.
+	Sources map[string]*os.File
+
 	// What the program finds as its first three descriptors; nil is /dev/null. They
 	// are not used with a terminal.
 	Stdin, Stdout, Stderr *os.File

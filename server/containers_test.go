@@ -105,6 +105,7 @@ func (f folders) Create(id, _ string, _ bool) error {
 	return os.MkdirAll(filepath.Join(f.dir, id, "fs"), 0o755)
 }
 func (f folders) Mount(id string) (*os.File, error)  { return os.Open(filepath.Join(f.dir, id, "fs")) }
+func (f folders) View(string) (*os.File, error)      { return os.Open(f.dir) }
 func (f folders) Remove(id string) error             { return nil }
 func (f folders) Usage(string) (int64, int64, error) { return 1, 2, nil }
 func (f folders) Data(string) api.DriverData         { return api.DriverData{Name: "overlay2"} }
@@ -133,7 +134,8 @@ func newEngine(t *testing.T) (sock string) {
 	dir := t.TempDir()
 	w := &world{clients: map[task.Name][]task.Client{}}
 	cs, err := container.New(t.Context(), container.Deps{
-		Dir: dir, Trash: os.RemoveAll, Layers: folders{t.TempDir()}, Images: oneImage{}, Events: s.config.Events,
+		Volumes: s.config.Volumes,
+		Dir:     dir, Trash: os.RemoveAll, Layers: folders{t.TempDir()}, Images: oneImage{}, Events: s.config.Events,
 		Keeper: w, Rootfs: folders{}, Host: container.Host{Name: "h", CPUs: 1, Architecture: "amd64"},
 	})
 	if err != nil {

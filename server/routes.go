@@ -22,7 +22,7 @@ type route struct {
 
 // routes is every route of the Engine API, in the order in which they are tried.
 func (s *Server) routes() []route {
-	return slices.Concat(s.systemRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), volumeRoutes(),
+	return slices.Concat(s.systemRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(),
 		buildRoutes, pluginRoutes, swarmRoutes)
 }
 
@@ -108,14 +108,14 @@ func (s *Server) networkRoutes() []route {
 	}
 }
 
-func volumeRoutes() []route {
-	vol := volumes{}
+func (s *Server) volumeRoutes() []route {
+	vol := &volumes{s: s}
 	return []route{
 		{"GET", "/volumes", vol.list},
-		{"POST", "/volumes/create", unbuilt("creating a volume")},
-		{"POST", "/volumes/prune", unbuilt("pruning volumes")},
+		{"POST", "/volumes/create", vol.create},
+		{"POST", "/volumes/prune", vol.prune},
 		{"GET", "/volumes/{name}", vol.inspect},
-		{"PUT", "/volumes/{name}", noSwarm},
+		{"PUT", "/volumes/{name}", vol.update},
 		{"DELETE", "/volumes/{name}", vol.remove},
 	}
 }

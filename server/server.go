@@ -24,6 +24,7 @@ import (
 	"lighter/engine/event"
 	"lighter/engine/image"
 	"lighter/engine/network"
+	"lighter/engine/volume"
 )
 
 // Timeouts of connections. Each connection has a goroutine of its own, so a slow
@@ -52,6 +53,7 @@ type Config struct {
 	Containers *container.Containers
 	Images     *image.Images
 	Networks   *network.Networks
+	Volumes    *volume.Volumes
 
 	// Info tells of the engine and its machine all that GET /info shows but the
 	// counts of things, which the server adds.

@@ -22,6 +22,7 @@ import (
 	"lighter/api"
 	"lighter/engine/event"
 	"lighter/engine/network"
+	"lighter/engine/volume"
 	"lighter/linux/proc"
 )
 
@@ -42,10 +43,15 @@ func newServer(t *testing.T) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	vs, err := volume.Open(volume.Deps{Dir: t.TempDir(), Events: events})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return New(Config{
 		Log:      slog.New(slog.DiscardHandler),
 		Events:   events,
 		Networks: networks,
+		Volumes:  vs,
 		Info: func(context.Context) (api.Info, error) {
 			return api.Info{ID: "x", SecurityOptions: []string{"name=seccomp,profile=builtin"},
 				Runtimes: map[string]api.Runtime{"runc": {Status: map[string]string{"a": "b"}}}, RuncCommit: api.ProgramCommit{ID: "c"}}, nil

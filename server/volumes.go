@@ -4,26 +4,63 @@ import (
 	"net/http"
 
 	"lighter/api"
+	"lighter/engine/volume"
 )
 
-// volumes answers for volumes, of which there are none yet.
-type volumes struct{}
+// volumes answers for volumes.
+type volumes struct {
+	s *Server
+}
 
-func (volumes) list(w http.ResponseWriter, r *request) error {
+func (v *volumes) engine() *volume.Volumes { return v.s.config.Volumes }
+
+func (v *volumes) list(w http.ResponseWriter, r *request) error {
 	f, err := r.filters()
-	if err == nil {
-		err = f.Check("dangling", "name", "driver", "label")
+	if err != nil {
+		return err
 	}
-	return ok(w, struct{ Volumes, Warnings []string }{Volumes: []string{}}, err)
+	list, err := v.engine().List(f)
+	return ok(w, api.VolumeList{Volumes: list}, err)
 }
 
-func (volumes) inspect(_ http.ResponseWriter, r *request) error {
-	return api.Errorf(api.NotFound, "get %s: no such volume", r.name)
+func (v *volumes) create(w http.ResponseWriter, r *request) error {
+	var body api.CreateVolume
+	if err := r.mustJSON(w, &body); err != nil {
+		return err
+	}
+	if body.ClusterVolumeSpec != nil && !r.older("1.42") {
+		return noSwarm(w, r)
+	}
+	made, err := v.engine().Create(r.Context(), body)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, made)
 }
 
-func (volumes) remove(w http.ResponseWriter, r *request) error {
-	if r.flag("force") {
-		return noContent(w, nil)
+func (v *volumes) inspect(w http.ResponseWriter, r *request) error {
+	one, err := v.engine().Inspect(r.name)
+	return ok(w, one, err)
+}
+
+func (v *volumes) remove(w http.ResponseWriter, r *request) error {
+	return noContent(w, v.engine().Remove(r.name, r.flag("force")))
+}
+
+// update is for volumes of a swarm alone.
+func (*volumes) update(http.ResponseWriter, *request) error {
+	return api.Errorf(api.Unavailable, "volume update only valid for cluster volumes, but swarm is unavailable")
+}
+
+// prune removes unnamed volumes; clients before 1.42 mean all that nobody uses.
+func (v *volumes) prune(w http.ResponseWriter, r *request) error {
+	f, err := r.filters()
+	if err != nil {
+		return err
 	}
-	return api.Errorf(api.NotFound, "get %s: no such volume", r.name)
+	if r.older("1.42") {
+		f.Add("all", "true")
+	}
+	pruned, err := v.engine().Prune(r.Context(), f)
+	return ok(w, pruned, err)
 }

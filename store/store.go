@@ -10,6 +10,7 @@
 //	layers/     a folder a layer, named by the hex of its chain id
 //	images/     image records       names/  which name means which image
 //	containers/ a folder a container
+//	volumes/    a folder a volume
 //	events/     the event log
 //	trash/      what was removed and is yet to be deleted
 //	tmp/        what is being made; nothing in it outlives the engine
@@ -39,7 +40,7 @@ const layoutVersion = 1
 
 // folders of the layout, made at Open with mode 0710 and 0700 as they hold
 // containers' files: the root can be passed through by its group, not read.
-var folders = []string{"blobs", "blobs/sha256", "layers", "images", "names", "containers", "events", "trash", "tmp"}
+var folders = []string{"blobs", "blobs/sha256", "layers", "images", "names", "containers", "volumes", "events", "trash", "tmp"}
 
 // Root is an open data root. Its methods may be called from many goroutines.
 type Root struct {

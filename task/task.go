@@ -51,9 +51,12 @@ type Log struct {
 
 // Launch asks for a container's first process. The descriptors stay the caller's.
 type Launch struct {
-	Name    Name
-	Spec    *specs.Spec // the OCI runtime spec; Root.Path is empty: Rootfs takes its place
-	Rootfs  *os.File    // a detached mount (fsmount(2)) that the process finds as its /
+	Name   Name
+	Spec   *specs.Spec // the OCI runtime spec; Root.Path is empty: Rootfs takes its place
+	Rootfs *os.File    // a detached mount (fsmount(2)) that the process finds as its /
+	// Sources are mounts that stand nowhere, by their destinations in Spec: what lies
+	// there is this, whatever the spec's Source says.
+	Sources map[string]*os.File
 	Stdio   Stdio
 	Log     Log
 	Clients []Client // attached before the first byte is printed

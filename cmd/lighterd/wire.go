@@ -16,6 +16,7 @@ import (
 	"lighter/engine/event"
 	"lighter/engine/image"
 	"lighter/engine/network"
+	"lighter/engine/volume"
 	"lighter/keeper"
 	"lighter/kernel"
 	"lighter/linux/cgroup"
@@ -45,6 +46,7 @@ type parts struct {
 	images     *image.Images
 	networks   *network.Networks
 	keeper     *keeper.Client
+	volumes    *volume.Volumes
 	containers *container.Containers
 	server     *server.Server
 
@@ -77,6 +79,7 @@ func open(ctx context.Context, c *config) (*parts, error) {
 		{"open the data root", p.openRoot},
 		{"open the images", p.openImages},
 		{"open the networks", p.openNetworks},
+		{"open the volumes", p.openVolumes},
 		{"open the containers", p.openContainers},
 		{"prepare to serve", p.openServer},
 	} {
@@ -141,9 +144,21 @@ func (p *parts) openImages(context.Context) (err error) {
 func (p *parts) users() []image.User {
 	var list []image.User
 	for _, u := range p.known().Uses() {
-		list = append(list, image.User{Container: u.Container, Image: oci.Digest(u.Image), TopLayer: oci.Digest(u.Top), Running: u.Running})
+		user := image.User{Container: u.Container, Image: oci.Digest(u.Image), TopLayer: oci.Digest(u.Top), Running: u.Running}
+		for i, id := range u.Mounts {
+			user.Mounts = append(user.Mounts, oci.Digest(id))
+			list = append(list, image.User{Container: u.Container, TopLayer: oci.Digest(u.Tops[i])}) // it stands on these layers, too
+		}
+		list = append(list, user)
 	}
 	return list
+}
+
+func (p *parts) openVolumes(context.Context) (err error) {
+	p.volumes, err = volume.Open(volume.Deps{
+		Dir: p.root.Path("volumes"), Temp: p.root.Temp, Trash: p.root.Trash, Events: p.events, Machine: kernel.Volumes{},
+	})
+	return err
 }
 
 // known waits for the containers.
@@ -175,6 +190,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
 		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
+		Mounts: kernel.Mounts{}, Volumes: p.volumes,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 		Pair:     proc.Pair,
@@ -204,7 +220,7 @@ func (p *parts) openServer(context.Context) error {
 	p.later(func() error { slimmer.Stop(); return nil })
 	p.server = server.New(server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
-		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks,
+		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes,
 		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
 	})
 	return nil

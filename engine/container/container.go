@@ -41,7 +41,7 @@ type record struct {
 	Config   *api.ContainerConfig // merged with the image's
 	Host     *api.HostConfig      // with the defaults filled in
 	Networks map[string]*api.EndpointSettings
-	Mounts   []api.MountPoint
+	Mounts   []mount
 
 	Unsettled bool `json:",omitempty"` // an update may not have come to the running container yet
 }
@@ -74,6 +74,7 @@ type container struct {
 	snap atomic.Pointer[snapshot]
 
 	verb    sync.Mutex
+	mounted bool         // a start has mounted volumes; the verb lock guards it
 	used    bool         // a start may have left something that is not torn down yet; the verb lock guards it
 	removal sync.Mutex   // held by the one removal in progress; taken by TryLock alone
 	stops   atomic.Int32 // how many stops wait for the end

@@ -193,18 +193,22 @@ func (d *draft) build(ctx context.Context, name string, image Image) (_ *contain
 	if _, err = parseSecurity(d.host); err != nil {
 		return nil, err
 	}
-	mounts, err := parseMounts(d.host)
+	mounts, err := d.resolveMounts()
 	if err != nil {
 		return nil, err
 	}
-	r.Mounts = mountPoints(mounts)
 	if err = unbuilt(d.asked.Config, d.host, d.networks); err != nil {
 		return nil, err
 	}
 	c := newContainer(cs, r, history{Phase: created.String()}, created)
 	defer cs.Images.Hold(image.Top)() // until it is listed
-	if err = c.lay(ctx); err != nil {
-		return nil, errors.Join(err, cs.clear(c.id))
+	for _, m := range mounts {
+		if m.Top != "" {
+			defer cs.Images.Hold(m.Top)()
+		}
+	}
+	if err = c.lay(ctx, mounts); err != nil {
+		return nil, errors.Join(err, cs.dropVolumes(r, true), cs.clear(c.id))
 	}
 	cs.index.add(c)
 	return c, nil
@@ -218,8 +222,9 @@ func newContainer(cs *Containers, r *record, h history, p phase) *container {
 	return c
 }
 
-// lay makes the folder, the writable layer and the working folder in it, then the record.
-func (c *container) lay(ctx context.Context) error {
+// lay makes the folder, the writable layer and the working folder in it, the volumes,
+// then the record.
+func (c *container) lay(ctx context.Context, mounts []mount) error {
 	r := c.now().record
 	if err := os.Mkdir(c.dir, 0o710); err != nil {
 		return fmt.Errorf("create container: %w", err)
@@ -227,7 +232,7 @@ func (c *container) lay(ctx context.Context) error {
 	if err := c.cs.Layers.Create(c.id, r.Top, r.Host.AutoRemove); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
-	if err := c.makeFolders(r.Config); err != nil {
+	if err := c.furnish(ctx, r, mounts); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -236,11 +241,13 @@ func (c *container) lay(ctx context.Context) error {
 	return c.saveRecord(r)
 }
 
-// makeFolders makes the working folder, and those that the image calls volumes: they
-// are folders of the writable layer until there are volumes.
-func (c *container) makeFolders(config *api.ContainerConfig) error {
-	wd := config.WorkingDir
-	if (wd == "" || wd == "/") && len(config.Volumes) == 0 {
+// furnish makes the working folder, and the volumes, which are filled from the image.
+func (c *container) furnish(ctx context.Context, r *record, mounts []mount) error {
+	wd := r.Config.WorkingDir
+	filled := slices.ContainsFunc(mounts, func(m mount) bool { return m.Type == volumeMount })
+	if (wd == "" || wd == "/") && !filled {
+		r.Mounts = mounts
+		sortMounts(r.Mounts)
 		return nil
 	}
 	root, err := c.cs.Layers.Mount(c.id)
@@ -253,14 +260,7 @@ func (c *container) makeFolders(config *api.ContainerConfig) error {
 			return err
 		}
 	}
-	for path := range config.Volumes {
-		if err := c.cs.Rootfs.MkdirAll(root, path); errors.Is(err, ErrNotDir) {
-			return api.Errorf(api.Internal, "cannot mount volume over existing file, file exists %s", path)
-		} else if err != nil {
-			return fmt.Errorf("create container: %w", err)
-		}
-	}
-	return nil
+	return mounting{c}.makeAll(ctx, r, root, mounts)
 }
 
 func (d *Deps) makeWorkingDir(root *os.File, wd string) error {

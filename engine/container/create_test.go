@@ -70,7 +70,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"hostname", api.Invalid, "conflicting options: hostname and the network mode", func(c *api.ContainerConfig, h *api.HostConfig) {
 			c.Hostname, h.NetworkMode = "x", "container:y"
 		}},
-		{"volume", api.NotImplemented, `volumes are not built yet: "v"`, func(c *api.ContainerConfig, h *api.HostConfig) { h.Binds = []string{"v:/x"} }},
+		{"volume", api.Invalid, `create v: volume name is too short, names should be at least two alphanumeric characters`, func(c *api.ContainerConfig, h *api.HostConfig) { h.Binds = []string{"v:/x"} }},
 		{"ports", api.NotImplemented, "publishing ports is not built yet", func(c *api.ContainerConfig, h *api.HostConfig) {
 			h.PortBindings = map[string][]api.PortBinding{"80/tcp": {{HostPort: "80"}}}
 		}},

@@ -10,23 +10,26 @@ import (
 
 	"lighter/api"
 	"lighter/engine/event"
+	"lighter/engine/volume"
 	"lighter/task"
 )
 
 // Deps is everything that containers stand on. What needs root comes through the
 // interfaces, so that this package is tested without it.
 type Deps struct {
-	Dir    string                  // <data root>/containers: a folder a container
-	Trash  func(path string) error // takes a folder away at once; its content goes behind the user's back
-	Layers Layers
-	Images Images
-	Events *event.Log
-	Keeper Keeper
-	Groups Groups
-	Rootfs Rootfs
-	Views  Views
-	Host   Host
-	Log    LogDefaults
+	Dir     string                  // <data root>/containers: a folder a container
+	Trash   func(path string) error // takes a folder away at once; its content goes behind the user's back
+	Layers  Layers
+	Images  Images
+	Events  *event.Log
+	Keeper  Keeper
+	Groups  Groups
+	Rootfs  Rootfs
+	Views   Views
+	Host    Host
+	Log     LogDefaults
+	Mounts  Mounts
+	Volumes *volume.Volumes
 
 	Defaults Defaults
 
@@ -61,6 +64,9 @@ type Layers interface {
 	Create(id, top string, volatile bool) error
 	// Mount gives the root file system as a detached mount, seen by nobody else.
 	Mount(id string) (*os.File, error)
+	// View gives the files of an image as a mount that nobody can write to, and that
+	// stands nowhere.
+	View(top string) (*os.File, error)
 	// Usage is the size of the writable layer, and of all layers, in bytes.
 	Usage(id string) (rw, all int64, err error)
 	// Data is what inspect shows as GraphDriver.

@@ -72,6 +72,7 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 		for range c.stops.Swap(0) {
 			cs.publish(n, "stop") // before the death, as Docker 28 has it
 		}
+		cs.publishUnmounts(n.record)
 		cs.publish(n, "die", "exitCode", strconv.Itoa(e.Code), "execDuration", strconv.Itoa(int(e.At.Sub(began).Seconds())))
 	})
 	if err != nil && s.exits == exits {
@@ -92,7 +93,7 @@ func (c *container) afterExit(ctx context.Context, ended *snapshot, auto bool) {
 			defer c.removal.Unlock()
 			c.verb.Lock()
 			defer c.verb.Unlock()
-			complain("remove after the exit", c.id, c.erase(ctx))
+			complain("remove after the exit", c.id, c.erase(ctx, true))
 		}
 		return // else somebody removes it already
 	}
@@ -100,5 +101,6 @@ func (c *container) afterExit(ctx context.Context, ended *snapshot, auto bool) {
 	defer c.verb.Unlock()
 	if n := c.now(); n.exits == ended.exits && !n.phase.alive() { // nobody has started it since
 		complain("clean up after the exit", c.id, c.cs.teardown(ctx, c.id))
+		mounting{c}.leave()
 	}
 }

@@ -168,7 +168,8 @@ func (l *fakeLayers) Create(id, _ string, _ bool) error {
 func (l *fakeLayers) Mount(id string) (*os.File, error) {
 	return os.Open(filepath.Join(l.dir, id, "upper"))
 }
-func (l *fakeLayers) Remove(string) error { return nil }
+func (l *fakeLayers) View(string) (*os.File, error) { return os.Open(l.dir) }
+func (l *fakeLayers) Remove(string) error           { return nil }
 func (l *fakeLayers) Usage(string) (int64, int64, error) {
 	return 7, 1007, nil
 }
@@ -212,15 +213,17 @@ func (r *fakeRootfs) Devices(string) ([]specs.LinuxDevice, error) { return nil, 
 // world is an engine's containers and all that they stand on.
 type world struct {
 	*Containers
-	t      testing.TB
-	root   string
-	keeper *fakeKeeper
-	layers *fakeLayers
-	groups *fakeGroups
-	rootfs *fakeRootfs
-	images fakeImages
-	log    *event.Log
-	clock  *fakeClock // nil for the machine's
+	t       testing.TB
+	root    string
+	keeper  *fakeKeeper
+	layers  *fakeLayers
+	groups  *fakeGroups
+	rootfs  *fakeRootfs
+	images  fakeImages
+	log     *event.Log
+	clock   *fakeClock // nil for the machine's
+	mounts  *fakeMounts
+	machine *fakeMachine
 }
 
 // fakeClock stands still until it is told to go on.
@@ -285,6 +288,7 @@ func newWorld(t testing.TB) *world {
 		keeper: &fakeKeeper{alive: map[task.Name]task.Running{}, frozen: map[string]bool{}, ignore: map[int]bool{}, hangs: map[task.Name]net.Conn{}},
 		layers: &fakeLayers{dir: filepath.Join(root, "containers")},
 		groups: &fakeGroups{},
+		mounts: &fakeMounts{}, machine: &fakeMachine{mounted: map[string]bool{}},
 		rootfs: &fakeRootfs{
 			passwd: "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n1000:x:0:0::/:\nbig:x:4294967296:0::/:\n",
 			group:  "root:x:0:\nuser:x:1000:\nstaff:x:50:user\nwheel:x:10:root,user\n",
@@ -308,7 +312,7 @@ func (w *world) deps() Deps {
 			return c.Conn, ours, nil
 		},
 		Dir: filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
-		Keeper: w.keeper, Groups: w.groups, Rootfs: w.rootfs,
+		Keeper: w.keeper, Groups: w.groups, Rootfs: w.rootfs, Mounts: w.mounts, Volumes: w.openVolumes(),
 		Host: Host{Name: "vm", CPUs: 2, Architecture: "amd64", Capabilities: knownCaps, CgroupParent: "/lighter",
 			Kernel: Features{Memory: true, Swap: true, MemoryReservation: true, Swappiness: true, OomKillDisable: true, CPUShares: true,
 				CPUCfs: true, Cpuset: true, Pids: true, BlkioWeight: true, BlkioThrottle: true, Cpus: "0-1", Mems: "0"}},

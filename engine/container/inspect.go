@@ -22,16 +22,13 @@ func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Co
 	out := &api.Container{
 		ID: s.ID, Created: s.Created.Format(time.RFC3339Nano), Path: path, Args: args, State: s.wireState(),
 		Image: s.Image, Name: "/" + s.Name, RestartCount: s.Restarts, Platform: platformOS(s.Platform),
-		ExecIDs: c.execs.list(), HostConfig: s.Host, GraphDriver: cs.Layers.Data(s.ID), Mounts: s.Mounts, Config: s.Config,
+		ExecIDs: c.execs.list(), HostConfig: s.Host, GraphDriver: cs.Layers.Data(s.ID), Mounts: s.mountPoints(), Config: s.Config,
 		NetworkSettings: &api.NetworkSettings{Ports: map[string][]api.PortBinding{}, Networks: s.Networks},
 	}
 	for _, p := range ports(s) {
 		out.NetworkSettings.Ports[fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)] = nil
 	}
 	out.Driver = out.GraphDriver.Name
-	if out.Mounts == nil {
-		out.Mounts = []api.MountPoint{}
-	}
 	if !s.StartedAt.IsZero() {
 		c.etcPaths(out, s)
 	}

@@ -77,7 +77,7 @@ func (s *snapshot) summary(now time.Time, seen seen) api.ContainerSummary {
 		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s), Labels: labels(s.Config),
 		State: s.phase.String(), Status: s.status(now),
 		HostConfig:      api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations},
-		NetworkSettings: &api.SummaryNetworks{Networks: s.Networks}, Mounts: s.Mounts,
+		NetworkSettings: &api.SummaryNetworks{Networks: s.Networks}, Mounts: s.mountPoints(),
 	}
 }
 
@@ -283,7 +283,7 @@ func (f *filter) noTask() bool {
 	return !task
 }
 
-func (f *filter) mounted(m api.MountPoint) bool {
+func (f *filter) mounted(m mount) bool {
 	return slices.ContainsFunc(f.Filters["volume"], func(v string) bool {
 		return m.Destination == v || m.Name == v || m.Name == "" && m.Source == v
 	})

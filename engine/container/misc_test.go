@@ -115,12 +115,12 @@ func TestBinds(t *testing.T) {
 	for raw, fails := range map[string]string{
 		"/a:/b": "", "/a:/b:ro,z,rslave": "", "": "invalid volume specification: ''", "/a:ro": "invalid volume specification: '/a:ro'",
 		"/a:/b:ro,rw": "invalid mode: ro,rw", "/a:/b:c:d": "invalid volume specification: '/a:/b:c:d'",
-		"/a:/":  `invalid volume specification: '/a:/': invalid mount config for type "bind": invalid specification: destination can't be '/'`,
-		"/a:b":  `invalid volume specification: '/a:b': invalid mount config for type "bind": invalid mount path: 'b' mount path must be absolute`,
-		"v:/x":  `volumes are not built yet: "v"`,
-		"/only": `volumes are not built yet: "/only"`,
+		"/a:/": `invalid volume specification: '/a:/': invalid mount config for type "bind": invalid specification: destination can't be '/'`,
+		"/a:b": `invalid volume specification: '/a:b': invalid mount config for type "bind": invalid mount path: 'b' mount path must be absolute`,
+		"v:/x": "", "/only": "", "v:/x:nocopy,ro": "",
+		"v:/x:rshared": `invalid volume specification: 'v:/x:rshared': invalid mount config for type "volume": field BindOptions must not be specified`,
 	} {
-		_, err := parseBind(raw)
+		_, err := parseBind(raw, "")
 		if fails == "" && err != nil || fails != "" && (err == nil || err.Error() != fails) {
 			t.Errorf("%q: %v", raw, err)
 		}

@@ -28,7 +28,7 @@ func (cs *Containers) Remove(ctx context.Context, ref string, o RemoveOptions) e
 	if o.Link {
 		return api.Errorf(api.Internal, "Conflict, cannot remove the default link name of the container")
 	}
-	if err := c.remove(ctx, o.Force); err != nil {
+	if err := c.remove(ctx, o.Force, o.Volumes); err != nil {
 		return api.Errorf(api.KindOf(err), "cannot remove container %q: %w", ref, err)
 	}
 	return nil
@@ -46,7 +46,7 @@ func (c *container) claimRemoval() bool {
 	return true
 }
 
-func (c *container) remove(ctx context.Context, force bool) error {
+func (c *container) remove(ctx context.Context, force, volumes bool) error {
 	s := c.now()
 	if s.phase.up() && !force {
 		return refused(s, toRemove)
@@ -61,14 +61,15 @@ func (c *container) remove(ctx context.Context, force bool) error {
 	if s := c.now(); s.phase.up() { // started again in between
 		return refused(s, toRemove)
 	}
-	return c.erase(ctx)
+	return c.erase(ctx, volumes)
 }
 
 // erase takes away all of a container that does not run. The verb lock is held. The
 // folder with the record goes in one step: a crash before leaves a container that can be
 // removed again. What a run leaves beside it goes last: nobody who waits for the removal
-// waits for that, and after a crash the sweep finds it.
-func (c *container) erase(ctx context.Context) error {
+// waits for that, and after a crash the sweep finds it. With volumes, those that nobody
+// named go as well; a crash in between leaves them to a prune.
+func (c *container) erase(ctx context.Context, volumes bool) error {
 	if _, err := c.change(false, func(n *snapshot) error { return n.move(toRemove) }); err != nil {
 		return err
 	}
@@ -85,6 +86,13 @@ func (c *container) erase(ctx context.Context) error {
 	}
 	c.cs.index.remove(c)
 	c.cs.Images.Release(c.now().Top)
+	mounting{c}.leave()
+	dropped := c.cs.dropVolumes(c.now().record, volumes)
+	for _, m := range c.now().Mounts {
+		if m.Top != "" {
+			c.cs.Images.Release(m.Top)
+		}
+	}
 	_, err := c.change(false, func(n *snapshot) error { return n.move(toVanish) }, func(n *snapshot) { c.cs.publish(n, "destroy") })
-	return errors.Join(err, c.cs.teardown(ctx, c.id))
+	return errors.Join(err, dropped, c.cs.teardown(ctx, c.id))
 }

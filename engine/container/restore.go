@@ -33,15 +33,21 @@ func restore(ctx context.Context, cs *Containers) error {
 	for _, r := range cs.Keeper.Running() {
 		alive[r.Name] = r
 	}
+	var after []func() // what may take volumes away waits until all containers have kept theirs
 	for _, e := range entries {
 		id := e.Name()
 		if !e.IsDir() || !validID(id) {
 			continue
 		}
-		if err := restoreOne(ctx, cs, id, alive); err != nil {
+		if err := restoreOne(ctx, cs, id, alive, &after); err != nil {
+			cs.Volumes.Blind(id)
 			cs.index.damage(id, err)
 			slog.Error("a container's record cannot be read; the container is left alone", "container", id, "err", err)
 		}
+	}
+	cs.Volumes.Settle()
+	for _, f := range after {
+		cs.work.Go(f)
 	}
 	for name := range alive {
 		if name.Exec == "" && cs.index.get(name.Container) == nil && !cs.index.damaged(name.Container) {
@@ -54,11 +60,11 @@ func restore(ctx context.Context, cs *Containers) error {
 
 func validID(id string) bool { return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == "" }
 
-func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.Name]task.Running) error {
+func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.Name]task.Running, after *[]func()) error {
 	rec, h, err := load(filepath.Join(cs.Dir, id))
 	if errors.Is(err, os.ErrNotExist) {
 		// Never created whole, so nobody was told of it.
-		complain("sweep a half-made container", id, errors.Join(cs.teardown(ctx, id), cs.clear(id)))
+		complain("sweep a half-made container", id, errors.Join(cs.teardown(ctx, id), cs.Volumes.Abandon(id), cs.clear(id)))
 		return nil
 	}
 	if err != nil {
@@ -94,6 +100,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	if s.Health != nil && runs {
 		c.monitor.resume(ctx, &s, alive)
 	}
+	mounting{c}.keep(runs)
 	if s.remote() && !s.StartedAt.IsZero() {
 		job := shipment(c, &s)
 		job.Ended = !s.phase.alive()
@@ -104,9 +111,9 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	}
 	switch {
 	case s.phase.alive() && !runs:
-		cs.work.Go(func() { c.giveUp(ctx) })
+		*after = append(*after, func() { c.giveUp(ctx) })
 	case !s.phase.alive() && s.Host.AutoRemove: // the engine died before it came to run, or to be removed
-		cs.work.Go(func() { c.afterExit(context.WithoutCancel(ctx), &s, true) })
+		*after = append(*after, func() { c.afterExit(context.WithoutCancel(ctx), &s, true) })
 	}
 	return nil
 }

@@ -96,10 +96,7 @@ var alwaysWritable = []string{"/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqu
 // same place replaces it, one over /dev all that would lie below.
 func (s *start) addMounts(sp *specs.Spec, sec security) error {
 	h := s.snap.Host
-	mounts, err := parseMounts(h)
-	if err != nil {
-		return err
-	}
+	mounts := s.mounts
 	over := map[string]bool{}
 	for _, m := range mounts {
 		over[m.Destination] = true

@@ -21,6 +21,8 @@ type start struct {
 	who  starter
 
 	rootfs     *os.File
+	mounts     []mount
+	sources    map[string]*os.File // what is mounted at a path, where that has no path of its own
 	namespaces []specs.LinuxNamespace
 	ownNet     bool
 	files      []file
@@ -37,6 +39,7 @@ var steps = []struct {
 	do   func(*start, context.Context) error
 }{
 	{"rootfs", (*start).mountRoot},
+	{"volumes", (*start).mountVolumes},
 	{"netns", (*start).joinNamespaces},
 	{"hosts files", (*start).writeFiles},
 	{"spec", (*start).writeSpec},
@@ -105,6 +108,7 @@ func (s *start) run(ctx context.Context) error {
 			return err
 		}
 	}
+	mounting{s.c}.leave()
 	s.c.used = true
 	for _, step := range steps {
 		if err := step.do(s, ctx); err != nil {
@@ -121,6 +125,9 @@ func (s *start) run(ctx context.Context) error {
 func (s *start) close() {
 	if s.rootfs != nil {
 		s.rootfs.Close()
+	}
+	for _, f := range s.sources {
+		f.Close()
 	}
 	closeClients(s.clients)
 }
@@ -149,6 +156,10 @@ func (s *start) failed(ctx context.Context, err error) error {
 	if tear := s.cs.teardown(ctx, s.c.id); tear != nil {
 		complain("undo of a failed start", s.c.id, tear)
 	}
+	if s.c.mounted {
+		s.cs.publishUnmounts(s.snap.record)
+		mounting{s.c}.leave()
+	}
 	s.c.door.drop()
 	if s.snap.remote() {
 		s.cs.ships.Ended(s.c.id)
@@ -167,7 +178,7 @@ func (s *start) failed(ctx context.Context, err error) error {
 	})
 	complain("save a failed start", s.c.id, saveErr)
 	if s.snap.Host.AutoRemove {
-		complain("remove after a failed start", s.c.id, s.c.erase(ctx))
+		complain("remove after a failed start", s.c.id, s.c.erase(ctx, true))
 	}
 	return err
 }
@@ -292,7 +303,7 @@ func (s *start) launch(ctx context.Context) error {
 	defer cancel()
 	var err error
 	s.started, err = s.cs.Keeper.Launch(ctx, task.Launch{
-		Name: task.Name{Container: s.c.id}, Spec: s.spec, Rootfs: s.rootfs, Log: s.log, Clients: s.clients,
+		Name: task.Name{Container: s.c.id}, Spec: s.spec, Rootfs: s.rootfs, Sources: s.sources, Log: s.log, Clients: s.clients,
 		Stdio: task.Stdio{
 			Terminal: config.Tty, Stdin: config.OpenStdin, StdinOnce: config.StdinOnce,
 			Rows: uint16(s.snap.Host.ConsoleSize[0]), Columns: uint16(s.snap.Host.ConsoleSize[1]),

@@ -276,12 +276,6 @@ func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api
 		return not("links are")
 	case strings.HasPrefix(h.IpcMode, "container:"):
 		return not("sharing another container's IPC namespace is")
-	case len(h.VolumesFrom) > 0:
-		return not("volumes from other containers are")
-	case h.VolumeDriver != "":
-		return not("volume drivers are")
-	case len(c.Volumes) > 0:
-		return not("anonymous volumes are")
 	case len(h.DeviceRequests) > 0:
 		return not("device requests (--gpus) are")
 	case len(h.StorageOpt) > 0:

@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"lighter/engine/container"
+	"lighter/linux/fs"
+	"lighter/runtime"
+)
+
+// Mounts does with mounts what container.Mounts asks for.
+type Mounts struct{}
+
+func (Mounts) Copy(root *os.File, path, to string) error {
+	from, err := fs.OpenInRoot(root, path, fs.PathOnly, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	kind, err := fs.Stat(from)
+	if err != nil {
+		return err
+	}
+	if !kind.IsDir() {
+		return fmt.Errorf("%s: %w", path, container.ErrNotDir)
+	}
+	in, err := fs.DirOf(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := fs.OpenDir(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	return fs.CopyTree(in, out)
+}
+
+func (Mounts) Folder(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, fs.PathOnly|fs.NoFollow, 0)
+	if err != nil {
+		return nil, err
+	}
+	if kind, err := fs.Stat(f); err != nil || !kind.IsDir() {
+		f.Close()
+		return nil, errors.Join(err, fmt.Errorf("%s: %w", path, container.ErrNotDir))
+	}
+	return f, nil
+}
+
+func (Mounts) Beneath(dir *os.File, path string) (*os.File, error) {
+	at, err := fs.OpenWithin(dir, path)
+	if err != nil {
+		if errors.Is(err, fs.ErrLeadsOut) {
+			err = fmt.Errorf("%w: %w", container.ErrEscapes, err)
+		}
+		return nil, err
+	}
+	defer at.Close()
+	return fs.Clone(at, "", true)
+}
+
+func (Mounts) Attach(pid int, m specs.Mount, source *os.File) error {
+	mount, err := runtime.Detached(&m, source)
+	if err != nil {
+		return err
+	}
+	defer mount.Close()
+	kind, err := fs.Stat(mount)
+	if err != nil {
+		return err
+	}
+	return fs.WithinMounts(mountsOf(pid), func(root *os.File) error {
+		target, err := fs.PlaceInRoot(root, m.Destination, kind.IsDir())
+		if err != nil {
+			return err
+		}
+		defer target.Close()
+		return fs.MoveMount(mount, target)
+	})
+}
+
+func (Mounts) Detach(pid int, path string) error {
+	err := fs.WithinMounts(mountsOf(pid), func(root *os.File) error { return fs.UnmountInRoot(root, path) })
+	if errors.Is(err, fs.ErrNotMounted) || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func mountsOf(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/mnt" }
