@@ -142,7 +142,11 @@ func newEngine(t *testing.T) (sock string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cs.Close)
-	w.exited = cs.Exited
+	w.exited = func(ctx context.Context, e task.Exit) {
+		if note := cs.Exited(ctx, e); note != nil {
+			note()
+		}
+	}
 	s.config.Containers = cs
 	return s.listen(t)
 }
