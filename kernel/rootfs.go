@@ -85,7 +85,7 @@ func (Rootfs) Devices(name string) ([]specs.LinuxDevice, error) {
 	var list []specs.LinuxDevice
 	err = devices(dir, filepath.Base(real), real, &list)
 	if err == nil && len(list) == 0 {
-		err = fmt.Errorf("%s: not a device node", name)
+		err = &os.PathError{Op: "open", Path: name, Err: errors.New("not a device node")}
 	}
 	return list, err
 }

@@ -157,10 +157,21 @@ func (b *base) cgroup() error {
 	}()
 	b.made = func() error {
 		<-done
-		return err
+		if err != nil {
+			return &groupError{err}
+		}
+		return nil
 	}
 	return nil
 }
+
+// groupError is a cgroup that could not be made as it was asked for.
+type groupError struct{ err error }
+
+func (e *groupError) Error() string {
+	return "error setting cgroup config for procHooks process: " + e.err.Error()
+}
+func (e *groupError) Unwrap() error { return e.err }
 
 // grouped waits until the group is there.
 func (b *base) grouped() error {

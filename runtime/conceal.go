@@ -191,7 +191,8 @@ func (b *files) sysctls() error {
 			return err
 		}
 		what := fmt.Sprintf("write sysctl %s = %q", key, value)
-		f := b.plan.Add(what, proc.Open(made.Fd(), file, proc.WriteOnly, proc.Beneath))
+		open := fmt.Sprintf("open sysctl %s file: unsafe procfs detected: openat2 fsmount:fscontext:proc/./%s", key, file) // runc's words
+		f := b.plan.Add(open, proc.Open(made.Fd(), file, proc.WriteOnly, proc.Beneath))
 		b.plan.Add(what, proc.Write(f.Fd(), []byte(value)))
 		b.plan.Add(what, proc.Close(f.Fd()))
 	}
@@ -201,6 +202,13 @@ func (b *files) sysctls() error {
 
 var ipcSysctls = []string{"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
 	"kernel.shmmni", "kernel.shm_rmid_forced"}
+
+// hostSysctl is what is said of parameters of namespaces that are the host's.
+var hostSysctl = map[specs.LinuxNamespaceType]string{
+	specs.IPCNamespace:     "sysctl %q is not allowed in the hosts ipc namespace",
+	specs.NetworkNamespace: "sysctl %q not allowed in host network namespace",
+	specs.UTSNamespace:     "sysctl %q is not allowed in the hosts uts namespace",
+}
 
 // sysctlPath checks that a parameter is of a namespace that the container has to
 // itself, and gives its path in procfs.
@@ -229,7 +237,7 @@ func (b *files) sysctlPath(key, value string) (string, error) {
 		return "", fmt.Errorf("sysctl %q is not in a separate kernel namespace", key)
 	}
 	if !b.space.own(kind) {
-		return "", fmt.Errorf("sysctl %q is not allowed in the host's %s namespace", key, kind)
+		return "", fmt.Errorf(hostSysctl[kind], key)
 	}
 	return "sys/" + file, nil
 }

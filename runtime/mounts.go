@@ -36,6 +36,9 @@ func (b *files) root() (err error) {
 	for i := range b.spec.Mounts {
 		m := &b.spec.Mounts[i]
 		if err := b.mount(m); err != nil {
+			if _, ok := errors.AsType[*groupError](err); ok {
+				return err // which is no mount's fault
+			}
 			return fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Destination, err)
 		}
 	}
@@ -203,8 +206,8 @@ func (b *files) bind(m *specs.Mount, o mountOptions) error {
 // outside makes a file system that needs none of the container's namespaces.
 func (b *files) outside(m *specs.Mount, o mountOptions, at spot) (*os.File, error) {
 	data := b.mapOwners(m.Type, o.data)
-	if m.Type == "tmpfs" && at.file != nil && !hasOption(data, "mode") {
-		// A tmpfs takes the place of a folder, so it has its permissions.
+	if m.Type == "tmpfs" && at.file != nil && !at.made && !hasOption(data, "mode") {
+		// A tmpfs that takes the place of a folder has its permissions.
 		kind, err := fs.Stat(at.file)
 		if err != nil {
 			return nil, err

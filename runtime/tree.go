@@ -34,6 +34,7 @@ type spot struct {
 	path string   // without links
 	in   *point   // the mount that the child makes
 	rest string   // the path beneath it then
+	made bool     // there was nothing before
 }
 
 // find resolves name as the container will see it. missing makes what is not there;
@@ -123,7 +124,9 @@ func rootOf(p *point) *os.File {
 // target finds where to mount something, and makes an empty folder or file there
 // when there is nothing.
 func (b *files) target(name string, dir bool) (spot, error) {
+	made := false
 	at, err := b.tree.find(name, func(in *os.File, name string, last bool) error {
+		made = last
 		if last && !dir {
 			return b.owned(in, name, fs.Createat(in, name, 0o644))
 		}
@@ -132,6 +135,7 @@ func (b *files) target(name string, dir bool) (spot, error) {
 	if err != nil {
 		return at, err
 	}
+	at.made = made
 	if at.file != nil {
 		b.opened = append(b.opened, at.file)
 		if kind, err := fs.Stat(at.file); err != nil || kind.IsDir() != dir {

@@ -117,7 +117,7 @@ func one(fs Rootfs, path string) (specs.LinuxDevice, error) {
 		err = os.ErrInvalid
 	}
 	if err != nil {
-		return specs.LinuxDevice{}, fmt.Errorf("device %s: %w", path, err)
+		return specs.LinuxDevice{}, fmt.Errorf("stat %s: %w", path, bare(err))
 	}
 	return found[0], nil
 }

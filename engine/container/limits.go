@@ -171,7 +171,7 @@ func checkSet(want, have, what, noun string) error {
 	return nil
 }
 
-const maxSet = 8192 // CPUs or nodes: more than any machine has
+const maxSet = 8192 // CPUs or nodes: no machine has that many
 
 func parseSet(s string) (map[int]bool, error) {
 	set := map[int]bool{}
@@ -188,8 +188,11 @@ func parseSet(s string) (map[int]bool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("invalid format: %s", s)
 		}
-		if a < 0 || z < a || z >= maxSet {
-			return nil, fmt.Errorf("value out of range, maximum is %d", maxSet-1)
+		if a < 0 || z < a {
+			return nil, fmt.Errorf("invalid format: %s", s)
+		}
+		if z > maxSet {
+			return nil, fmt.Errorf("value of out range, maximum is %d", maxSet)
 		}
 		for n := a; n <= z; n++ {
 			set[n] = true

@@ -364,8 +364,10 @@ func runtimeError(prefix string, err error) error {
 	if !errors.As(err, &se) {
 		return err
 	}
-	if prefix == runPrefix && strings.HasPrefix(se.Msg, "sysctl ") {
-		prefix = specPrefix
+	for _, refusal := range []string{"sysctl ", "string "} { // of the spec, before anything is made
+		if prefix == runPrefix && strings.HasPrefix(se.Msg, refusal) {
+			prefix = specPrefix
+		}
 	}
 	return errors.New(prefix + se.Msg)
 }

@@ -274,10 +274,6 @@ func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api
 		return not(fmt.Sprintf("networks other than bridge, host, none and container:<name|id> are: network %q is", h.NetworkMode))
 	case len(h.Links) > 0:
 		return not("links are")
-	case strings.HasPrefix(h.IpcMode, "container:"):
-		return not("sharing another container's IPC namespace is")
-	case len(h.DeviceRequests) > 0:
-		return not("device requests (--gpus) are")
 	case len(h.StorageOpt) > 0:
 		return not("storage options are")
 	case h.UsernsMode != "" && h.UsernsMode != "host":

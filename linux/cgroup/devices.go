@@ -17,6 +17,7 @@ var always = []specs.LinuxDeviceCgroup{
 	rule("c", -1, -1, "m"), rule("b", -1, -1, "m"),
 	rule("c", 1, 3, "rwm"), rule("c", 1, 5, "rwm"), rule("c", 1, 7, "rwm"), rule("c", 1, 8, "rwm"), rule("c", 1, 9, "rwm"),
 	rule("c", 5, 0, "rwm"), rule("c", 5, 2, "rwm"), rule("c", 136, -1, "rwm"),
+	rule("c", 10, 200, "rwm"), // /dev/net/tun, on which too many programs rely
 }
 
 func rule(typ string, major, minor int64, access string) specs.LinuxDeviceCgroup {

@@ -170,7 +170,7 @@ func writeFile(path, value string) error {
 			return nil
 		}
 		if err != unix.EINTR {
-			return fmt.Errorf("write %q to %s: %w", value, path, err)
+			return fmt.Errorf("failed to write %q: write %s: %w", value, path, err)
 		}
 	}
 }

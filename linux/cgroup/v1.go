@@ -42,16 +42,18 @@ func (s *settings) unsigned(controller, file string, v *uint64) {
 // Set writes the limits that are set; it serves a running group as well. A limit
 // whose controller the host does not have is an error that names it.
 func (g *Group) Set(r *specs.LinuxResources) error {
-	var err error
+	if r.CPU != nil && r.CPU.Shares != nil {
+		switch n := *r.CPU.Shares; { // which the kernel would bend without a word
+		case n != 0 && n < 2:
+			return errors.New("the minimum allowed cpu-shares is 2")
+		case n > 262144:
+			return errors.New("the maximum allowed cpu-shares is 262144")
+		}
+	}
 	if g.layout.Mode == V2 {
-		err = setV2(g, r)
-	} else {
-		err = setV1(g, r)
+		return setV2(g, r)
 	}
-	if err != nil {
-		return fmt.Errorf("limit cgroup %s: %w", g.path, err)
-	}
-	return nil
+	return setV1(g, r)
 }
 
 func setV1(g *Group, r *specs.LinuxResources) error {

@@ -211,7 +211,7 @@ func verdict(action specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 	case specs.ActNotify:
 		return retNotify, nil
 	}
-	return 0, fmt.Errorf("seccomp action %q is not known", action)
+	return 0, fmt.Errorf("string %s is not a valid action for seccomp", action)
 }
 
 // permits says whether a default action lets calls through that nobody thought of.

@@ -41,7 +41,7 @@ func read(p *specs.LinuxSeccomp, own []int) ([]*section, error) {
 	}
 	rest, err := verdict(p.DefaultAction, p.DefaultErrnoRet)
 	if err != nil {
-		return nil, fmt.Errorf("default action: %w", err)
+		return nil, err
 	}
 	wanted := []int{own[0]}
 	for _, a := range p.Architectures {
