@@ -41,6 +41,7 @@ func Host(l cgroup.Layout, cgroupParent, init string) (container.Host, error) {
 	h := container.Host{
 		CPUs: runtime.NumCPU(), CgroupV2: l.Mode == cgroup.V2, CgroupParent: cgroupParent,
 		Kernel: Features(l), Init: init,
+		AppArmor: readLine("/sys/module/apparmor/parameters/enabled") == "Y", SELinux: readLine("/sys/fs/selinux/enforce") != "",
 	}
 	is := oci.Host()
 	h.Architecture, h.Variant = is.Architecture, is.Variant

@@ -187,9 +187,13 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	shm, err := kernel.NewShm(filepath.Join(c.ExecRoot, "shm"))
+	if err != nil {
+		return err
+	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
+		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
 		Mounts: kernel.Mounts{}, Volumes: p.volumes,
 		Defaults: c.defaults(),
 		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},

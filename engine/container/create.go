@@ -138,7 +138,7 @@ func (d *draft) settle() error {
 	}
 	for _, mode := range []*string{&h.PidMode, &h.IpcMode, &h.NetworkMode} {
 		ref, joins := shared(*mode)
-		if !joins {
+		if !joins || ref == "" {
 			continue
 		}
 		c, err := cs.index.find(ref)

@@ -24,6 +24,7 @@ type Deps struct {
 	Events  *event.Log
 	Keeper  Keeper
 	Groups  Groups
+	Shm     Shm
 	Rootfs  Rootfs
 	Views   Views
 	Host    Host
@@ -125,6 +126,8 @@ type Host struct {
 	Variant      string
 	Capabilities []string // CAP_…, those that the engine holds and so may grant
 	CgroupV2     bool
+	AppArmor     bool   // the kernel confines by AppArmor profiles
+	SELinux      bool   // the kernel confines by SELinux labels
 	CgroupParent string // below which containers' cgroups are: /lighter
 	Kernel       Features
 	Init         string // path of the init program for --init, empty when there is none

@@ -203,6 +203,9 @@ func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.E
 	if err != nil {
 		return task.Exec{}, err
 	}
+	if err := cs.Host.labels(p, sec); err != nil {
+		return task.Exec{}, err
+	}
 	caps := cs.Host.Capabilities
 	if !e.asked.Privileged {
 		if caps, err = capabilities(s.Host, cs.Host.Capabilities); err != nil {

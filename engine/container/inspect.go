@@ -32,6 +32,9 @@ func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Co
 	if !s.StartedAt.IsZero() {
 		c.etcPaths(out, s)
 	}
+	if sec, err := parseSecurity(s.Host); err == nil {
+		out.AppArmorProfile = sec.apparmor
+	}
 	if size {
 		rw, all, err := cs.Layers.Usage(s.ID)
 		if err != nil {

@@ -25,7 +25,7 @@ func (m *mount) spec() (specs.Mount, error) {
 	switch m.Type {
 	case tmpfsMount:
 		out.Type, out.Source = "tmpfs", "tmpfs"
-		return out, nil
+		return out, knownTmpfs(out.Options)
 	case bindMount:
 		if err := m.conflicts(); err != nil {
 			return out, err

@@ -55,3 +55,22 @@ func tmpfsOptions(data []string) []string {
 	}
 	return options
 }
+
+// The options of a tmpfs: flags that any mount has, and what takes a value.
+var (
+	mountFlags = strings.Fields(`defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime noatime
+		diratime nodiratime bind rbind unbindable runbindable private rprivate shared rshared slave rslave relatime norelatime
+		strictatime nostrictatime`)
+	tmpfsValues = strings.Fields(`size mode uid gid nr_inodes nr_blocks mpol`)
+)
+
+// knownTmpfs refuses options that a tmpfs does not know.
+func knownTmpfs(options []string) error {
+	for _, o := range options {
+		key, _, valued := strings.Cut(o, "=")
+		if !slices.Contains(mountFlags, o) && !(valued && slices.Contains(tmpfsValues, key)) {
+			return api.Errorf(api.Internal, "invalid tmpfs option %q", key)
+		}
+	}
+	return nil
+}

@@ -55,6 +55,7 @@ func restore(ctx context.Context, cs *Containers) error {
 			complain("sweep a container without record", name.Container, cs.teardown(ctx, name.Container))
 		}
 	}
+	sweepShm(cs)
 	return nil
 }
 

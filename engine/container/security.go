@@ -91,7 +91,8 @@ func linuxCaps(list []string) *specs.LinuxCapabilities {
 type security struct {
 	noNewPrivileges bool
 	seccomp         string // "", unconfined, builtin, or a profile in JSON
-	apparmor        string
+	apparmor        string // a profile's name, or unconfined
+	label           string // disable, or a part of an SELinux label
 	writableCgroups *bool
 }
 
@@ -121,9 +122,7 @@ func parseSecurity(h *api.HostConfig) (security, error) {
 		}
 		switch key, value := opt[:sep], opt[sep+1:]; key {
 		case "label":
-			if value != "disable" {
-				return s, api.Errorf(api.NotImplemented, "SELinux labels are not built yet: %q", opt)
-			}
+			s.label = value
 		case "apparmor":
 			s.apparmor = value
 		case "seccomp":
@@ -142,10 +141,19 @@ func parseSecurity(h *api.HostConfig) (security, error) {
 			return s, bad(2, opt)
 		}
 	}
-	if s.apparmor != "" && s.apparmor != "unconfined" {
-		return s, api.Errorf(api.NotImplemented, "AppArmor profiles are not built yet: %q", s.apparmor)
-	}
 	return s, nil
+}
+
+// labels confines a process by the kernel's security module, where it has one on: where
+// it has none, such options mean nothing, as with Docker.
+func (host *Host) labels(p *specs.Process, sec security) error {
+	if host.SELinux && sec.label != "" && sec.label != "disable" {
+		return api.Errorf(api.NotImplemented, "SELinux labels are not built yet: label=%s (label=disable works)", sec.label)
+	}
+	if host.AppArmor && sec.apparmor != "unconfined" {
+		p.ApparmorProfile = sec.apparmor
+	}
+	return nil
 }
 
 // specCache keeps what is dear to make and the same for many containers. Its values

@@ -3,7 +3,6 @@ package container
 import (
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -39,12 +38,18 @@ func (s *start) makeSpec() (*specs.Spec, error) {
 	process.Args = append([]string{path}, args...)
 	process.Capabilities = linuxCaps(caps)
 	process.NoNewPrivileges = sec.noNewPrivileges
+	if err := s.cs.Host.labels(process, sec); err != nil {
+		return nil, err
+	}
 	if c.Tty && h.ConsoleSize != [2]uint{} {
 		process.ConsoleSize = &specs.Box{Height: h.ConsoleSize[0], Width: h.ConsoleSize[1]}
 	}
 	linux := &specs.Linux{
 		Namespaces: s.namespaces, Seccomp: filter, Sysctl: s.sysctls(), CgroupsPath: s.cs.cgroup(s.snap.record),
 		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths, Resources: resources(&h.Resources),
+	}
+	if err := wantsDevices(h.DeviceRequests); err != nil {
+		return nil, err
 	}
 	if linux.Devices, linux.Resources.Devices, err = s.cs.devices(h); err != nil {
 		return nil, err
@@ -111,11 +116,8 @@ func (s *start) addMounts(sp *specs.Spec, sec security) error {
 	})
 	for i := range list {
 		m := &list[i]
-		switch {
-		case m.Destination == "/dev/shm" && h.IpcMode == "host":
-			*m = specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate"}}
-		case m.Destination == "/dev/shm":
-			m.Options = append(m.Options, "size="+strconv.FormatInt(h.ShmSize, 10))
+		if m.Destination == "/dev/shm" {
+			*m = s.shmMount(*m)
 		}
 	}
 	if h.Privileged {

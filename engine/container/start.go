@@ -25,6 +25,7 @@ type start struct {
 	sources    map[string]*os.File // what is mounted at a path, where that has no path of its own
 	namespaces []specs.LinuxNamespace
 	ownNet     bool
+	shm        string // the folder that is to be /dev/shm; empty for a tmpfs of its own
 	files      []file
 	spec       *specs.Spec
 	log        task.Log
@@ -147,7 +148,7 @@ func (d *Deps) teardown(ctx context.Context, id string) error {
 	if err := d.Keeper.Destroy(ctx, id); err != nil {
 		return fmt.Errorf("take down container %s: %w", short(id), err)
 	}
-	return nil
+	return d.Shm.Remove(id)
 }
 
 // failed undoes a start that did not come to be, and notes why.
@@ -215,6 +216,9 @@ func (s *start) joinNamespaces(context.Context) error {
 	if h.UTSMode != "host" {
 		own(specs.UTSNamespace)
 	}
+	if err := s.shareIPC(); err != nil {
+		return err
+	}
 	switch ref, joins := shared(h.PidMode); {
 	case joins:
 		other, err := s.cs.index.find(ref)
@@ -230,9 +234,6 @@ func (s *start) joinNamespaces(context.Context) error {
 		s.join(specs.PIDNamespace, "pid", other.now())
 	case h.PidMode != "host":
 		own(specs.PIDNamespace)
-	}
-	if h.IpcMode != "host" {
-		own(specs.IPCNamespace)
 	}
 	if h.CgroupnsMode == "private" {
 		own(specs.CgroupNamespace)

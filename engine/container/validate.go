@@ -274,14 +274,18 @@ func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api
 		return not(fmt.Sprintf("networks other than bridge, host, none and container:<name|id> are: network %q is", h.NetworkMode))
 	case len(h.Links) > 0:
 		return not("links are")
-	case len(h.StorageOpt) > 0:
-		return not("storage options are")
 	case h.UsernsMode != "" && h.UsernsMode != "host":
 		return invalid("invalid USER mode: %s", h.UsernsMode)
 	case h.Cgroup != "":
 		return not("joining another container's cgroup is")
 	case c.MacAddress != "" || c.NetworkDisabled:
 		return not("MAC addresses and disabled networks are")
+	}
+	for key := range h.StorageOpt {
+		if key != "size" {
+			return api.Errorf(api.Internal, "Unknown option %s", key)
+		}
+		return api.Errorf(api.Internal, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	}
 	for name, e := range networks {
 		if custom(name) {

@@ -73,7 +73,8 @@ func TestDeviceProgram(t *testing.T) {
 		{c, devRead, 8, 3, false},            // other kind
 		{c, devWrite | devRead, 136, 4000, true},
 		{c, devRead, 10, 229, false},
-		{c, devRead, 10, 200, false},
+		{c, devRead, 10, 200, true},
+		{c, devRead, 10, 201, false},
 		{c, devWrite, 77, 7, true}, {b, devWrite, 77, 7, true}, {b, devWrite, 77, 8, false},
 	} {
 		if got := interpret(t, p, x.kind, x.access, x.major, x.minor); got != x.want {
