@@ -128,6 +128,14 @@ func (oneImage) Resolve(ref string, _ *api.Platform) (container.Image, error) {
 	return container.Image{ID: "sha256:" + strings.Repeat("a", 64), Config: &api.ContainerConfig{Cmd: []string{"sh"}}}, nil
 }
 
+// noShm is the shared memory of containers that share none.
+type noShm struct{}
+
+func (noShm) Make(string, int64) (string, error) { return "", os.ErrInvalid }
+func (noShm) Path(string) string                 { return "" }
+func (noShm) Remove(string) error                { return nil }
+func (noShm) Known() []string                    { return nil }
+
 // newEngine serves containers whose kernel is made of folders.
 func newEngine(t *testing.T) (sock string) {
 	s := newServer(t)
@@ -136,7 +144,7 @@ func newEngine(t *testing.T) (sock string) {
 	cs, err := container.New(t.Context(), container.Deps{
 		Volumes: s.config.Volumes,
 		Dir:     dir, Trash: os.RemoveAll, Layers: folders{t.TempDir()}, Images: oneImage{}, Events: s.config.Events,
-		Keeper: w, Rootfs: folders{}, Host: container.Host{Name: "h", CPUs: 1, Architecture: "amd64"},
+		Keeper: w, Shm: noShm{}, Rootfs: folders{}, Host: container.Host{Name: "h", CPUs: 1, Architecture: "amd64"},
 	})
 	if err != nil {
 		t.Fatal(err)
