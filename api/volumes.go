@@ -31,18 +31,46 @@ type CreateVolume struct {
 	ClusterVolumeSpec *ClusterVolume `json:",omitempty"`
 }
 
-// ClusterVolume asks for a volume of a swarm. There is none in lighter: it is read so
-// that it can be refused.
+// ClusterVolume asks for a volume of a swarm. lighter has none: it is asked for of other
+// engines, and refused by ours.
 type ClusterVolume struct {
-	Group        string
-	AccessMode   *ClusterAccess `json:",omitempty"`
-	Availability string         `json:",omitempty"`
+	Group         string             `json:",omitempty"`
+	AccessMode    *ClusterAccess     `json:",omitempty"`
+	Topologies    *ClusterTopologies `json:"AccessibilityRequirements,omitempty"`
+	CapacityRange *ClusterCapacity   `json:",omitempty"`
+	Secrets       []ClusterSecret    `json:",omitempty"`
+	Availability  string             `json:",omitempty"`
 }
 
-// ClusterAccess is who may use a volume of a swarm, and how.
+// ClusterAccess is who may use a volume of a swarm, and as what.
 type ClusterAccess struct {
-	Scope   string `json:",omitempty"`
-	Sharing string `json:",omitempty"`
+	Scope       string    `json:",omitempty"`
+	Sharing     string    `json:",omitempty"`
+	MountVolume *struct{} `json:",omitempty"`
+	BlockVolume *struct{} `json:",omitempty"`
+}
+
+// ClusterTopologies is from where a volume of a swarm must be reached.
+type ClusterTopologies struct {
+	Requisite []ClusterTopology `json:",omitempty"`
+	Preferred []ClusterTopology `json:",omitempty"`
+}
+
+// ClusterTopology is a place in a swarm.
+type ClusterTopology struct {
+	Segments map[string]string `json:",omitempty"`
+}
+
+// ClusterCapacity is how large a volume of a swarm is to be, in bytes.
+type ClusterCapacity struct {
+	RequiredBytes int64
+	LimitBytes    int64
+}
+
+// ClusterSecret is a secret that a swarm's driver is given.
+type ClusterSecret struct {
+	Key    string `json:",omitempty"`
+	Secret string `json:",omitempty"`
 }
 
 // VolumeList answers GET /volumes.

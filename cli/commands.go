@@ -16,6 +16,7 @@ func (a *App) commands() []entry {
 		{"container", newContainer},
 		{"image", newImage},
 		{"network", newNetwork},
+		{"volume", newVolume},
 		{"system", newSystem},
 
 		{"attach", newAttach},

@@ -114,7 +114,8 @@ func imageNames(a *App, cmd *cobra.Command) []string {
 // completeObjects completes what `inspect` can be given.
 func (a *App) completeObjects(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	names := append(containerNames(a, cmd, anyState), imageNames(a, cmd)...)
-	return append(names, networkNames(a, cmd)...), cobra.ShellCompDirectiveNoFileComp
+	names = append(append(names, networkNames(a, cmd)...), volumeNames(a, cmd)...)
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func completeSignals(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

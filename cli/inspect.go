@@ -84,7 +84,7 @@ var inspectRoutes = []struct {
 	{"container", []string{"containers", "", "json"}, false, func() any { return &api.Container{} }},
 	{"image", []string{"images", "", "json"}, false, func() any { return &api.Image{} }},
 	{"network", []string{"networks", ""}, false, func() any { return &api.Network{} }},
-	{"volume", []string{"volumes", ""}, false, nil},
+	{"volume", []string{"volumes", ""}, false, func() any { return &api.Volume{} }},
 	{"service", []string{"services", ""}, true, nil},
 	{"task", []string{"tasks", ""}, true, nil},
 	{"node", []string{"nodes", ""}, true, nil},

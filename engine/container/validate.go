@@ -27,7 +27,11 @@ func (host *Host) validate(c *api.ContainerConfig, h *api.HostConfig) (warnings 
 	if err := validateHost(h, host.Capabilities); err != nil {
 		return nil, err
 	}
-	if warnings, err = host.limits(&h.Resources, false); err != nil {
+	if slices.ContainsFunc(h.Mounts, func(m api.Mount) bool { return m.Type == imageMount }) {
+		warnings = append(warnings, "Image mount is an experimental feature")
+	}
+	limits, err := host.limits(&h.Resources, false)
+	if warnings = append(warnings, limits...); err != nil {
 		return warnings, err
 	}
 	more, err := validatePlatform(h)
