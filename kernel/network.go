@@ -24,6 +24,7 @@ type Network struct {
 	home *os.File  // the engine's own network namespace
 	host *net.Conn // a socket in it
 	pool pool
+	closer
 
 	firewall firewall
 
@@ -37,7 +38,7 @@ type Network struct {
 // everybody's back is told to warn.
 func NewNetwork(table string, warn func(error)) *Network {
 	n := &Network{firewall: firewall{table: table, warn: warn}}
-	n.pool.n = n
+	n.pool.make, n.pool.drop = n.prepare, n.discard
 	n.open = sync.OnceValue(func() (err error) {
 		if n.home, err = os.Open("/proc/thread-self/ns/net"); err == nil {
 			n.host, err = net.Dial()
@@ -50,6 +51,7 @@ func NewNetwork(table string, warn func(error)) *Network {
 // Close drops what waits ready, and waits for who makes it.
 func (n *Network) Close() error {
 	n.pool.close()
+	n.closer.work.Wait()
 	if n.open() != nil {
 		return nil
 	}
@@ -92,6 +94,7 @@ func (n *Network) Bring(l netspec.Link) error {
 func (n *Network) bringBridge(l netspec.Link) error {
 	link, err := n.host.Find(l.Name)
 	if errors.Is(err, net.ErrNoInterface) && l.Made {
+		n.pool.forget(func(k kind) bool { return k.bridge == l.Name }) // they stand on one that is gone
 		var b net.Batch
 		b.NewBridge(l.Name, randomMAC(), l.MTU)
 		if err := n.host.Do(&b); err != nil && !errors.Is(err, net.ErrExists) {
@@ -239,7 +242,7 @@ func (n *Network) Drop(l netspec.Link) error {
 	if err := n.open(); err != nil {
 		return err
 	}
-	n.pool.forget(l.Name)
+	n.pool.forget(func(k kind) bool { return k.bridge == l.Name })
 	link, err := n.host.Find(l.Name)
 	if errors.Is(err, net.ErrNoInterface) {
 		return nil
@@ -258,18 +261,18 @@ func (n *Network) Drop(l netspec.Link) error {
 // Sandbox makes a network namespace with lo up and these interfaces in it. It is gone
 // when nobody has it open or is in it.
 func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.File, error) {
-	if err := n.open(); err != nil {
+	if err := errors.Join(ctx.Err(), n.open()); err != nil {
 		return nil, err
 	}
 	var first netspec.Interface // none: a plain namespace
 	if len(ifs) > 0 && ifs[0].Kind == "veth" {
 		first, ifs = ifs[0], ifs[1:]
 	}
-	s, err := n.pool.take(ctx, kindOf(first))
+	s, err := n.pool.take(kindOf(first))
 	if err != nil {
 		return nil, err
 	}
-	defer s.release()
+	defer n.release(s)
 	if first.Kind != "" {
 		err = n.dress(s, first)
 	}
@@ -291,7 +294,7 @@ func (n *Network) Plug(ns *os.File, i netspec.Interface) error {
 		return err
 	}
 	s := &space{space: ns}
-	defer s.release()
+	defer n.release(s)
 	if err := net.In(ns, s.dial); err != nil {
 		return err
 	}
@@ -301,7 +304,7 @@ func (n *Network) Plug(ns *os.File, i netspec.Interface) error {
 // Unplug takes an interface out of a living namespace. One that is absent is fine.
 func (n *Network) Unplug(ns *os.File, name string) error {
 	s := &space{space: ns}
-	defer s.release()
+	defer n.release(s)
 	if err := net.In(ns, s.dial); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (n *Network) DNS(ns *os.File) (udp stdnet.PacketConn, tcp stdnet.Listener, 
 			udp, tcp, err = sockets(53)
 			return err
 		}
-		defer c.Close()
+		defer n.closer.later(c.Close)
 		if udp, tcp, err = sockets(0); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ type veth struct {
 	near, far int // indexes of the end on the bridge, and of that inside
 	name      string
 	up        bool // inside
-	bare      bool // has no master yet
+	bridge    int  // index
 }
 
 // dial opens the sockets. The thread is inside.
@@ -53,12 +53,20 @@ func (s *space) dial() (err error) {
 }
 
 // release closes the sockets; the namespace is its owner's.
-func (s *space) release() {
+func (n *Network) release(s *space) {
 	if s.conn != nil {
 		s.conn.Close()
 	}
 	if s.say != nil {
-		s.say.Close()
+		n.closer.later(s.say.Close)
+	}
+}
+
+// discard closes all of a namespace.
+func (n *Network) discard(s *space) {
+	n.release(s)
+	if s.space != nil {
+		s.space.Close()
 	}
 }
 
@@ -81,10 +89,7 @@ func (n *Network) prepare(k kind) (*space, error) {
 		s.veth, err = n.newVeth(s, k, "eth0")
 	}
 	if err != nil {
-		s.release()
-		if s.space != nil {
-			s.space.Close()
-		}
+		n.discard(s)
 		return nil, err
 	}
 	return s, nil
@@ -98,7 +103,7 @@ func (n *Network) newVeth(s *space, k kind, inside string) (veth, error) {
 	if err != nil {
 		return veth{}, fmt.Errorf("bridge %s: %w", k.bridge, err)
 	}
-	v := veth{name: inside, up: !k.ipv6}
+	v := veth{name: inside, up: !k.ipv6, bridge: master.Index}
 	outside := fmt.Sprintf("lt%08x", rand.Uint32())
 	var b net.Batch
 	b.NewVeth(net.End{Name: outside, Up: true}, net.End{Name: inside, Space: s.space}, k.mtu, master.Index)
@@ -207,6 +212,11 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 		b.SetLink(s.near, i.Host, net.Change{Name: i.Host})
 		if i.Isolated {
 			b.SetPort(s.near, i.Host, net.Port{Isolated: true})
+		}
+		for _, a := range i.Addrs {
+			if mac != nil { // the host is not to ask, and perhaps be answered by who had the address last
+				b.SetNeighbour(s.bridge, a.Addr(), mac)
+			}
 		}
 		if err := n.host.Do(&b); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package net
 
 import (
+	stdnet "net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -119,4 +120,14 @@ func (b *Batch) AddRoute(link int, to netip.Prefix, gateway netip.Addr) {
 		b.attr(unix.RTA_GATEWAY, gateway.AsSlice())
 	}
 	b.num32(unix.RTA_OIF, uint32(link))
+}
+
+// SetNeighbour has the host know the MAC of an address on a link, until it is told better.
+func (b *Batch) SetNeighbour(link int, a netip.Addr, mac stdnet.HardwareAddr) {
+	head := [unix.SizeofNdMsg]byte{family(a)}
+	order.PutUint32(head[4:], uint32(link))
+	order.PutUint16(head[8:], unix.NUD_STALE)
+	b.message(unix.RTM_NEWNEIGH, toReset, "make the neighbour "+a.String()+" known", head[:]...)
+	b.attr(unix.NDA_DST, a.AsSlice())
+	b.attr(unix.NDA_LLADDR, mac)
 }

@@ -240,6 +240,9 @@ func (b *transaction) newSet(table string, s *set, id uint32) {
 		b.net32(unix.NFTA_SET_DATA_LEN, s.data.size)
 	}
 	b.net32(unix.NFTA_SET_ID, id)
+	if s.key == typeName { // for who lists it: nft shows names in the host's byte order
+		b.attr(unix.NFTA_SET_USERDATA, append([]byte{0, 4}, order.AppendUint32(nil, 1)...))
+	}
 }
 
 func (b *transaction) newChain(table string, c chain) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,18 +41,24 @@ func WatchTable(table string, c *Conn) (*Watch, error) {
 // Close ends the watch, and Lost with os.ErrClosed.
 func (w *Watch) Close() error { return w.f.Close() }
 
-// Lost returns when somebody else took something out of the table, or may have.
+// Lost returns when somebody else took something out of the table, or may have; of many
+// such changes at a time it tells once.
 func (w *Watch) Lost() error {
+	lost := false
 	for {
+		if lost { // what else is there already
+			w.f.SetReadDeadline(time.Now())
+		}
 		n, err := w.f.Read(w.buf)
-		if errors.Is(err, unix.ENOBUFS) {
-			return nil // so much happened that we were not told of all
-		}
-		if err != nil {
+		switch {
+		case lost && errors.Is(err, os.ErrDeadlineExceeded):
+			return w.f.SetReadDeadline(time.Time{})
+		case errors.Is(err, unix.ENOBUFS): // so much happened that we were not told of all
+			lost = true
+		case err != nil:
 			return err
-		}
-		if !split(w.buf[:n], func(m reply) bool { return !w.loses(m) }) {
-			return nil
+		default:
+			split(w.buf[:n], func(m reply) bool { lost = lost || w.loses(m); return !lost })
 		}
 	}
 }
