@@ -23,7 +23,7 @@ var floors = []string{
 	`api oci task netspec`,
 	`linux/fs linux/cgroup linux/proc linux/seccomp linux/net`,
 	`store runtime/init`,
-	`store/content store/archive store/logfile runtime`,
+	`store/content store/archive store/logfile registry runtime`,
 	`store/layer keeper runtime/oci`,
 	`engine/event`,
 	`engine/image engine/volume engine/dns engine/proxy engine/logship`,
