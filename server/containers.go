@@ -169,10 +169,13 @@ func (c *containers) prune(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	pruned, err := c.engine().Prune(r.Context(), filters)
-	return ok(w, struct {
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
 		ContainersDeleted []string
 		SpaceReclaimed    uint64
-	}{pruned.ContainersDeleted, pruned.SpaceReclaimed}, err)
+	}{pruned.ContainersDeleted, pruned.SpaceReclaimed})
 }
 
 // wait answers in two parts: the headers at once, so that the client knows that it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"lighter/api"
@@ -55,16 +56,42 @@ func untilTime(values []string) (time.Time, error) {
 		return time.Time{}, invalid("more than one until filter specified")
 	}
 	v := values[0]
-	if d, err := time.ParseDuration(v); err == nil {
+	if d, err := time.ParseDuration(v); err == nil && v != "0" {
 		return time.Now().Add(-d), nil
 	}
-	if n, err := strconv.ParseFloat(v, 64); err == nil {
-		return time.Unix(0, int64(n*1e9)), nil
+	layout := timeLayout(v)
+	t, err := time.ParseInLocation(layout, v, time.Local)
+	if err == nil {
+		return t, nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02T15Z07:00", "2006-01-02T15", "2006-01-02Z07:00", "2006-01-02"} {
-		if t, err := time.Parse(layout, v); err == nil {
-			return t, nil
-		}
+	if strings.Contains(v, "-") {
+		return time.Time{}, invalid("%w", err)
 	}
-	return time.Time{}, invalid("invalid value for until: %q", v)
+	n, err := strconv.ParseFloat(v, 64)
+	if err != nil {
+		return time.Time{}, invalid("failed to parse value as time or duration: %q", v)
+	}
+	return time.Unix(0, int64(n*1e9)), nil
+}
+
+// timeLayout is the form that a time is written in, as far as Docker tells them apart:
+// it decides what the error says.
+func timeLayout(v string) string {
+	zone := ""
+	if strings.ContainsAny(v, "zZ+") || strings.Count(v, "-") == 3 {
+		zone = "Z07:00"
+	}
+	colons := strings.Count(v, ":")
+	if zone != "" && !strings.ContainsAny(v, "zZ") && colons > 0 {
+		colons-- // the zone's
+	}
+	switch {
+	case strings.Contains(v, "."):
+		return "2006-01-02T15:04:05.999999999" + zone
+	case !strings.Contains(v, "T"):
+		return "2006-01-02" + zone
+	case colons < 2:
+		return []string{"2006-01-02T15", "2006-01-02T15:04"}[colons] + zone
+	}
+	return "2006-01-02T15:04:05" + zone
 }
