@@ -76,6 +76,8 @@ type Container struct {
 	Config                  *ContainerConfig
 	NetworkSettings         *NetworkSettings
 	ImageManifestDescriptor *Descriptor `json:",omitempty"`
+
+	Reason string `json:"-"` // why it ended, in a sentence; clients of ours find it as State.Reason
 }
 
 // State is how a container is. Times are RFC 3339 with nanoseconds, in UTC;
@@ -171,6 +173,7 @@ type ContainerSummary struct {
 	Labels                  map[string]string
 	State                   string
 	Status                  string
+	Reason                  string `json:",omitempty"` // ours: why it ended, in a sentence
 	HostConfig              SummaryHostConfig
 	NetworkSettings         *SummaryNetworks
 	Mounts                  []MountPoint
@@ -206,6 +209,7 @@ const (
 type Waited struct {
 	Error      *WaitError `json:",omitempty"`
 	StatusCode int64
+	Reason     string `json:",omitempty"` // ours: why it ended, in a sentence, unless a client wanted it
 }
 
 // WaitError is why a wait failed.

@@ -99,11 +99,15 @@ func (a *App) Client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	agent := "Docker-Client/" + a.version() + " (" + osName + ")"
+	if !a.docker() {
+		agent += " lighter/" + a.version() // the engine tells it more than Docker's
+	}
 	config := client.Config{
 		Host:        host,
 		Version:     os.Getenv("DOCKER_API_VERSION"),
 		Headers:     a.config().HTTPHeaders,
-		UserAgent:   "Docker-Client/" + a.version() + " (" + osName + ")",
+		UserAgent:   agent,
 		Unreachable: a.unreachable,
 	}
 	if strings.HasPrefix(host, "tcp://") {

@@ -92,7 +92,7 @@ func attachedExit(waiting *client.Waiting, err error) error {
 	case v.Error != nil && v.Error.Message != "":
 		return errors.New(v.Error.Message)
 	case v.StatusCode != 0:
-		return &exitError{code: int(v.StatusCode)}
+		return &exitError{code: int(v.StatusCode), text: hint(v.Reason)}
 	}
 	return nil
 }

@@ -156,7 +156,9 @@ func rowJSON(row any) ([]byte, error) {
 	for i := range v.NumMethod() {
 		name, f := v.Type().Method(i).Name, v.Method(i)
 		if f.Type().NumIn() == 0 && f.Type().NumOut() == 1 {
-			m[name] = f.Call(nil)[0].Interface()
+			if m[name] = f.Call(nil)[0].Interface(); m[name] == "" && name == "Reason" {
+				delete(m, name) // ours, and only where it says something
+			}
 		}
 	}
 	return json.Marshal(m)

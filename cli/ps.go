@@ -137,7 +137,7 @@ func psFormat(format string, quiet, size bool) string {
 var psHeaders = map[string]string{
 	"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
 	"RunningFor": "CREATED", "Ports": "PORTS", "State": "STATE", "Status": "STATUS", "Size": "SIZE",
-	"Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
+	"Names": "NAMES", "Reason": "REASON", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
 	"Networks": "NETWORKS", "Platform": "PLATFORM",
 }
 
@@ -223,6 +223,9 @@ func (r *psRow) State() string { return r.c.State }
 
 // Status is the state and since when.
 func (r *psRow) Status() string { return r.c.Status }
+
+// Reason is why it ended, when that is known: no column of Docker's.
+func (r *psRow) Reason() string { return r.c.Reason }
 
 // Size is what it wrote, and what it has in all.
 func (r *psRow) Size() string {

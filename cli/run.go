@@ -183,9 +183,17 @@ func exitCode(waiting *client.Waiting) error {
 	case v.Error != nil && v.Error.Message != "":
 		return &exitError{code: 125, text: "Error waiting for container: " + v.Error.Message}
 	case v.StatusCode != 0:
-		return &exitError{code: int(v.StatusCode)}
+		return &exitError{code: int(v.StatusCode), text: hint(v.Reason)}
 	}
 	return nil
+}
+
+// hint is a line that says more than an error does; nothing is said about nothing.
+func hint(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "hint: " + text
 }
 
 // runError finds the exit code of a container that could not be run: as shells do,
@@ -207,5 +215,9 @@ func runError(a *App, err error) error {
 			break
 		}
 	}
-	return &exitError{code: code, text: withHelp(a, err, "run"), err: err}
+	text = withHelp(a, err, "run")
+	if h := hint(api.StartHint(err.Error())); h != "" && !a.docker() {
+		text += "\n" + h
+	}
+	return &exitError{code: code, text: text, err: err}
 }

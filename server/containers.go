@@ -41,6 +41,9 @@ func (c *containers) list(w http.ResponseWriter, r *request) error {
 		list = []api.ContainerSummary{}
 	}
 	for i := range list {
+		if !r.ours() {
+			list[i].Reason = ""
+		}
 		if r.older("1.46") {
 			list[i].HostConfig.Annotations = nil
 		}
@@ -59,7 +62,21 @@ func (c *containers) inspect(w http.ResponseWriter, r *request) error {
 	if r.older("1.48") {
 		one.ImageManifestDescriptor = nil
 	}
+	if one.Reason != "" && r.ours() {
+		return writeJSON(w, http.StatusOK, reasoned{one, &reasonedState{one.State, one.Reason}})
+	}
 	return writeJSON(w, http.StatusOK, one)
+}
+
+// reasoned is a container with State.Reason, which Docker does not have.
+type reasoned struct {
+	*api.Container
+	State *reasonedState
+}
+
+type reasonedState struct {
+	*api.State
+	Reason string
 }
 
 func (c *containers) create(w http.ResponseWriter, r *request) error {
@@ -203,6 +220,9 @@ func (c *containers) wait(w http.ResponseWriter, r *request) error {
 	}
 	select {
 	case result, ok := <-ended:
+		if !r.ours() {
+			result.Reason = ""
+		}
 		if !ok || result.Error != nil && condition == api.WaitRemoved && r.older("1.34") {
 			return nil // such clients take an empty answer for the error
 		}

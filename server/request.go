@@ -32,6 +32,9 @@ type request struct {
 // older reports whether the client speaks an API older than v.
 func (r *request) older(v string) bool { return api.VersionLess(r.version, v) }
 
+// ours reports whether the client is our own, under its own name: it hears more than Docker tells.
+func (r *request) ours() bool { return strings.Contains(r.UserAgent(), " lighter/") }
+
 // flag reads a boolean parameter in Docker's generous way: everything is true
 // but the empty string, 0, no, false and none.
 func (r *request) flag(key string) bool {

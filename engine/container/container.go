@@ -83,6 +83,7 @@ type container struct {
 	state   sync.Mutex // guards what follows, and the replacing of snap
 	retries retries
 	monitor monitor
+	signals signals
 
 	door     door
 	starting atomic.Pointer[chan struct{}]

@@ -217,7 +217,7 @@ func (d *draft) build(ctx context.Context, name string, image Image) (_ *contain
 func newContainer(cs *Containers, r *record, h history, p phase) *container {
 	c := &container{cs: cs, id: r.ID, dir: filepath.Join(cs.Dir, r.ID)}
 	c.execs.init()
-	c.retries.c, c.monitor.c = c, c
+	c.retries.c, c.monitor.c, c.signals.c = c, c, c
 	c.snap.Store(&snapshot{record: r, history: h, phase: p, superseded: make(chan struct{})})
 	return c
 }

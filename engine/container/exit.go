@@ -33,12 +33,13 @@ func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func()) {
 func (c *container) exited(ctx context.Context, e task.Exit) {
 	cs := c.cs
 	auto := c.now().Host.AutoRemove && c.keep.Load() == 0
-	began, exits := c.now().StartedAt, c.now().exits
+	began, exits, oom := c.now().StartedAt, c.now().exits, false
 	// A container about to be removed leaves no history: should the engine die before
 	// the removal, the next one finds it not running, and removes it.
 	s, err := c.change(!auto, func(n *snapshot) error {
 		if n.guessed && (n.phase == exited || n.phase == restarting) && !e.Unknown {
-			n.guessed, n.ExitCode, n.OOMKilled, n.FinishedAt = false, e.Code, e.OOMKilled, e.At.UTC()
+			n.guessed, n.ExitCode, n.FinishedAt = false, e.Code, e.At.UTC()
+			c.signals.ended(n, e)
 			return nil
 		}
 		if n.stale(e) {
@@ -61,12 +62,13 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 			c.retries.begin(n, e.At.Sub(began))
 		}
 		n.guessed = e.Unknown
-		n.Pid, n.ExitCode, n.OOMKilled, n.FinishedAt = 0, e.Code, e.OOMKilled, e.At.UTC()
+		n.Pid, n.ExitCode, n.FinishedAt = 0, e.Code, e.At.UTC()
+		oom = c.signals.ended(n, e)
 		c.door.shut()
 		return nil
 	}, func(n *snapshot) {
 		c.endExecs(e.At)
-		if e.OOMKilled {
+		if oom {
 			cs.publish(n, "oom")
 		}
 		for range c.stops.Swap(0) {

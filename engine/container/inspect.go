@@ -21,7 +21,7 @@ func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Co
 	}
 	out := &api.Container{
 		ID: s.ID, Created: s.Created.Format(time.RFC3339Nano), Path: path, Args: args, State: s.wireState(),
-		Image: s.Image, Name: "/" + s.Name, RestartCount: s.Restarts, Platform: platformOS(s.Platform),
+		Reason: s.Reason, Image: s.Image, Name: "/" + s.Name, RestartCount: s.Restarts, Platform: platformOS(s.Platform),
 		ExecIDs: c.execs.list(), HostConfig: s.Host, GraphDriver: cs.Layers.Data(s.ID), Mounts: s.mountPoints(), Config: s.Config,
 		NetworkSettings: &api.NetworkSettings{Ports: map[string][]api.PortBinding{}, Networks: s.Networks},
 	}

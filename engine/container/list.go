@@ -75,7 +75,7 @@ func (s *snapshot) summary(now time.Time, seen seen) api.ContainerSummary {
 	return api.ContainerSummary{
 		ID: s.ID, Names: []string{"/" + s.Name}, Image: seen.name(s), ImageID: s.Image,
 		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s), Labels: labels(s.Config),
-		State: s.phase.String(), Status: s.status(now),
+		State: s.phase.String(), Status: s.status(now), Reason: s.Reason,
 		HostConfig:      api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations},
 		NetworkSettings: &api.SummaryNetworks{Networks: s.Networks}, Mounts: s.mountPoints(),
 	}

@@ -98,6 +98,10 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	c.snap.Store(&s)
 	cs.index.add(c)
 	c.restoreExecs(alive)
+	if runs {
+		c.signals.begin(&s)
+		c.signals.older = true
+	}
 	if s.Health != nil && runs {
 		c.monitor.resume(ctx, &s, alive)
 	}

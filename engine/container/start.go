@@ -174,7 +174,7 @@ func (s *start) failed(ctx context.Context, err error) error {
 		case n.phase.alive():
 			n.phase = exited
 		}
-		n.ExitCode = codeOf(err)
+		n.ExitCode, n.Reason = codeOf(err), whyNot(err)
 		return nil
 	})
 	complain("save a failed start", s.c.id, saveErr)
@@ -340,6 +340,8 @@ func (s *start) save(context.Context) error {
 		}
 		n.record = s.snap.record // with the hostname of the container that it joined
 		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled = s.started.Pid, s.started.At.UTC(), 0, "", false
+		n.Reason = ""
+		s.c.signals.begin(n)
 		if checkOf(n.Config) != nil {
 			h := api.Health{Status: healthStarting}
 			if n.Health != nil {

@@ -105,6 +105,7 @@ type history struct {
 	Error      string `json:",omitempty"`
 	StartedAt  time.Time
 	FinishedAt time.Time
+	Reason     string      `json:",omitempty"` // why it ended, or did not start: a sentence
 	Restarts   int         `json:",omitempty"`
 	Stopped    bool        `json:",omitempty"` // by hand, so that a restart policy lets it be
 	Health     *api.Health `json:",omitempty"` // nil without a health check, or before the first start; never changed

@@ -180,6 +180,7 @@ func (c *container) signal(ctx context.Context, s *snapshot, number int) error {
 		complain("thaw for a signal", c.id, c.cs.Keeper.Freeze(ctx, c.id, false))
 	}
 	tell := func(n *snapshot) { c.cs.publish(n, "kill", "signal", strconv.Itoa(number)) }
+	c.signals.note(number)
 	c.retries.off = c.retries.off || byHand
 	// Where a policy asks for it, the next engine must know.
 	_, err := c.replace(s.Host.RestartPolicy.Name == "unless-stopped", func(n *snapshot) error {

@@ -20,6 +20,9 @@ type Groups interface {
 	// Usage measures a container; pid is the process whose network is counted, or 0.
 	// os.ErrNotExist tells that the container has ended.
 	Usage(path string, pid int) (*api.Stats, error)
+	// WatchOOM calls killed whenever the kernel has killed a process of the group for want
+	// of memory, until ctx ends or the group is gone. told says that those up to now are known.
+	WatchOOM(ctx context.Context, path string, told bool, killed func()) error
 }
 
 // Control is what is done through the control groups of containers: it measures and limits.

@@ -21,6 +21,18 @@ type fakeGroups struct {
 	limits []*specs.LinuxResources
 	fail   []error // of the next calls
 	used   uint64
+	killed map[string]func() // by path, of those whose memory is watched
+}
+
+func (g *fakeGroups) WatchOOM(ctx context.Context, path string, _ bool, killed func()) error {
+	g.mu.Lock()
+	if g.killed == nil {
+		g.killed = map[string]func(){}
+	}
+	g.killed[path] = killed
+	g.mu.Unlock()
+	<-ctx.Done()
+	return nil
 }
 
 func (g *fakeGroups) Limit(_ context.Context, path string, r *specs.LinuxResources) error {

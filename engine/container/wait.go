@@ -56,6 +56,9 @@ func waited(s, first *snapshot) api.Waited {
 	if s.exits > first.exits {
 		w.StatusCode = int64(s.code)
 	}
+	if !s.Stopped {
+		w.Reason = s.Reason
+	}
 	if s.Error != "" && s.phase != gone { // a removal forgives
 		w.Error = &api.WaitError{Message: s.Error}
 	}
