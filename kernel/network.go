@@ -268,14 +268,11 @@ func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.Fil
 	if len(ifs) > 0 && ifs[0].Kind == "veth" {
 		first, ifs = ifs[0], ifs[1:]
 	}
-	s, err := n.pool.take(kindOf(first))
+	s, err := n.ready(first)
 	if err != nil {
 		return nil, err
 	}
 	defer n.release(s)
-	if first.Kind != "" {
-		err = n.dress(s, first)
-	}
 	for _, i := range ifs {
 		if err == nil {
 			err = n.plug(s, i)
@@ -283,9 +280,52 @@ func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.Fil
 	}
 	if err != nil {
 		s.space.Close()
-		return nil, err
+		return nil, errors.Join(err, n.cut(append(ifs, first)...))
 	}
 	return s.space, nil
+}
+
+// ready gives a namespace with this interface, or without any if it is the zero one.
+func (n *Network) ready(i netspec.Interface) (*space, error) {
+	k := kindOf(i)
+	s, waited, err := n.pool.take(k)
+	if err != nil || k == (kind{}) {
+		return s, err
+	}
+	if err = n.dress(s, i); err == nil {
+		return s, nil
+	}
+	n.discard(s)
+	if err = errors.Join(err, n.cut(i)); !waited {
+		return nil, err
+	}
+	// While it waited its bridge may have gone, and another come.
+	n.pool.forget(func(other kind) bool { return other == k })
+	if s, err = n.prepare(k); err != nil {
+		return nil, err
+	}
+	if err = n.dress(s, i); err != nil {
+		n.discard(s)
+		return nil, errors.Join(err, n.cut(i))
+	}
+	return s, nil
+}
+
+// cut removes the host's ends, so that their names are free at once: without that the
+// kernel does it, but later.
+func (n *Network) cut(ifs ...netspec.Interface) error {
+	for _, i := range ifs {
+		link, err := n.host.Find(i.Host)
+		if i.Host == "" || err != nil {
+			continue // as it is to be
+		}
+		var b net.Batch
+		b.DeleteLink(link.Index, i.Host)
+		if err := n.host.Do(&b); err != nil && !errors.Is(err, net.ErrNoInterface) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Plug adds an interface to a living namespace.

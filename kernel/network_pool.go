@@ -27,10 +27,9 @@ type pool struct {
 	work   sync.WaitGroup
 }
 
-// take gives a namespace of the kind, a ready one if there is.
-func (p *pool) take(k kind) (*space, error) {
+// take gives a namespace of the kind, and whether it waited ready.
+func (p *pool) take(k kind) (s *space, waited bool, err error) {
 	p.mu.Lock()
-	var s *space
 	if list := p.ready[k]; len(list) > 0 {
 		s, p.ready[k] = list[len(list)-1], list[:len(list)-1]
 		p.count--
@@ -38,9 +37,10 @@ func (p *pool) take(k kind) (*space, error) {
 	p.refill(k)
 	p.mu.Unlock()
 	if s != nil {
-		return s, nil
+		return s, true, nil
 	}
-	return p.make(k)
+	s, err = p.make(k)
+	return s, false, err
 }
 
 // refill has another made of a kind. The lock is held.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lighter/linux/net"
 )
 
 // fakes counts what a pool makes and drops.
@@ -40,7 +42,7 @@ func TestPool(t *testing.T) {
 	p := f.pool()
 	a, b := kind{bridge: "a"}, kind{bridge: "b"}
 	for range 2 {
-		if s, err := p.take(a); err != nil || s == nil {
+		if s, _, err := p.take(a); err != nil || s == nil {
 			t.Fatal(err)
 		}
 		if n := p.settle(); n != poolEach {
@@ -50,7 +52,7 @@ func TestPool(t *testing.T) {
 	if made := f.made.Load(); made != 2+poolEach {
 		t.Errorf("%d were made for two", made)
 	}
-	if _, err := p.take(b); err != nil || p.settle() != 2*poolEach {
+	if _, _, err := p.take(b); err != nil || p.settle() != 2*poolEach {
 		t.Error("another kind has none", err)
 	}
 	p.forget(func(k kind) bool { return k == a })
@@ -58,7 +60,7 @@ func TestPool(t *testing.T) {
 		t.Errorf("%d are left, %d dropped", p.count, f.dropped.Load())
 	}
 	for i := range 20 {
-		if _, err := p.take(kind{mtu: i + 1}); err != nil {
+		if _, _, err := p.take(kind{mtu: i + 1}); err != nil {
 			t.Fatal(err)
 		}
 		if n := p.settle(); n > poolAll {
@@ -68,18 +70,18 @@ func TestPool(t *testing.T) {
 	p.idle.Reset(0)
 	await(t, "the idle pool is empty", func() bool { return p.settle() == 0 })
 	f.fail.Store(true)
-	if _, err := p.take(a); err == nil {
+	if _, _, err := p.take(a); err == nil {
 		t.Error("a failure is not told")
 	}
 	f.fail.Store(false)
-	if _, err := p.take(a); err != nil || p.settle() != poolEach {
+	if _, _, err := p.take(a); err != nil || p.settle() != poolEach {
 		t.Error("after a failure none is made", err)
 	}
 	p.close()
 	if p.settle() != 0 {
 		t.Error("closed, and some are ready")
 	}
-	if _, err := p.take(a); err != nil || p.settle() != 0 {
+	if _, _, err := p.take(a); err != nil || p.settle() != 0 {
 		t.Error("a closed pool is filled", err)
 	}
 }
@@ -112,6 +114,27 @@ func TestPooled(t *testing.T) {
 		}
 		return len(links) == 2+1+40 // lo, br0
 	})
+}
+
+// TestBridgeGone has somebody take the bridge away, with what waits ready on it.
+func TestBridgeGone(t *testing.T) {
+	n, space := host(t)
+	bring(t, n, bridge0)
+	sandbox(t, n, onBridge(1, "10.9.0.2/16"))
+	n.pool.settle()
+	var b net.Batch
+	link, err := n.host.Find("br0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.DeleteLink(link.Index, "br0")
+	b.NewBridge("br0", randomMAC(), 0)
+	if err := n.host.Do(&b); err != nil {
+		t.Fatal(err)
+	}
+	bring(t, n, bridge0) // finds another of the name
+	listen(t, space, "10.9.0.1:80")
+	reaches(t, sandbox(t, n, onBridge(2, "10.9.0.3/16")), "10.9.0.1:80", "10.9.0.3:")
 }
 
 func TestCloser(t *testing.T) {

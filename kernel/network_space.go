@@ -209,7 +209,7 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 	}
 	if s.near > 0 {
 		var b net.Batch
-		b.SetLink(s.near, i.Host, net.Change{Name: i.Host})
+		b.SetLink(s.near, i.Host, net.Change{Name: i.Host, Master: s.bridge})
 		if i.Isolated {
 			b.SetPort(s.near, i.Host, net.Port{Isolated: true})
 		}
