@@ -144,7 +144,7 @@ func newEngine(t *testing.T) (sock string) {
 	cs, err := container.New(t.Context(), container.Deps{
 		Volumes: s.config.Volumes,
 		Dir:     dir, Trash: os.RemoveAll, Layers: folders{t.TempDir()}, Images: oneImage{}, Events: s.config.Events,
-		Keeper: w, Shm: noShm{}, Rootfs: folders{}, Host: container.Host{Name: "h", CPUs: 1, Architecture: "amd64"},
+		Networks: s.config.Networks, Keeper: w, Shm: noShm{}, Rootfs: folders{}, Host: container.Host{Name: "h", CPUs: 1, Architecture: "amd64"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"lighter/api"
+	"lighter/engine/container"
 	"lighter/engine/network"
 )
 
@@ -47,6 +48,25 @@ func (n *networks) create(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusCreated, made)
+}
+
+func (n *networks) connect(w http.ResponseWriter, r *request) error {
+	var body api.ConnectNetwork
+	if err := r.mustJSON(w, &body); err != nil {
+		return err
+	}
+	if e := body.EndpointConfig; e != nil && r.older("1.48") {
+		e.GwPriority = 0
+	}
+	return container.Connect(r.Context(), n.s.config.Containers, body.Container, r.name, body.EndpointConfig)
+}
+
+func (n *networks) disconnect(w http.ResponseWriter, r *request) error {
+	var body api.DisconnectNetwork
+	if err := r.mustJSON(w, &body); err != nil {
+		return err
+	}
+	return container.Disconnect(r.Context(), n.s.config.Containers, body.Container, r.name, body.Force)
 }
 
 func (n *networks) remove(w http.ResponseWriter, r *request) error {

@@ -101,8 +101,8 @@ func (s *Server) networkRoutes() []route {
 		{"GET", "/networks/", net.list},
 		{"POST", "/networks/create", net.create},
 		{"POST", "/networks/prune", net.prune},
-		{"POST", "/networks/{name}/connect", unbuilt("connecting a container to a network")},
-		{"POST", "/networks/{name}/disconnect", unbuilt("disconnecting a container from a network")},
+		{"POST", "/networks/{name}/connect", net.connect},
+		{"POST", "/networks/{name}/disconnect", net.disconnect},
 		{"GET", "/networks/{name}", net.inspect},
 		{"DELETE", "/networks/{name}", net.remove},
 	}

@@ -334,7 +334,7 @@ func (c *config) check(f *pflag.FlagSet) error {
 func (c *config) defaults() container.Defaults {
 	d := container.Defaults{
 		ShmSize: int64(c.ShmSize), IpcMode: c.IpcMode, CgroupnsMode: c.CgroupnsMode,
-		Init: c.Init, NoNewPrivileges: c.NoNewPrivs, Seccomp: c.profile,
+		DNS: c.Net.DNS, DNSSearch: c.Net.DNSSearch, DNSOptions: c.Net.DNSOpts, Init: c.Init, NoNewPrivileges: c.NoNewPrivs, Seccomp: c.profile,
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Ulimits)) {
 		d.Ulimits = append(d.Ulimits, c.Ulimits[name])

@@ -279,7 +279,7 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	p.networks, err = network.New(ctx, network.Deps{
 		Ctx: context.WithoutCancel(ctx),
 		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: claims, Events: p.events,
-		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Config: config,
+		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Inside: machine, Config: config,
 	})
 	if err != nil {
 		return err

@@ -195,10 +195,10 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
 		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
 		Mounts: kernel.Mounts{}, Volumes: p.volumes,
-		Defaults: c.defaults(),
-		Log:      container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
-		Pair:     proc.Pair,
-		Step:     crashHook(),
+		Defaults: c.defaults(), Networks: p.networks,
+		Log:  container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
+		Pair: proc.Pair,
+		Step: crashHook(),
 	})
 	if err != nil {
 		return err

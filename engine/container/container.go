@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/engine/dns"
 	"lighter/engine/logship"
 	"lighter/task"
 )
@@ -37,10 +38,11 @@ type record struct {
 	Image    string // id of the image, empty for none
 	Top      string // chain id of its top layer
 	Platform api.Platform
-	Asked    *asked               // as it came, before anything was filled in
-	Config   *api.ContainerConfig // merged with the image's
-	Host     *api.HostConfig      // with the defaults filled in
-	Networks map[string]*api.EndpointSettings
+	Asked    *asked                           // as it came, before anything was filled in
+	Config   *api.ContainerConfig             // merged with the image's
+	Host     *api.HostConfig                  // with the defaults filled in
+	Networks map[string]*api.EndpointSettings // as asked for, by the network's name
+	Links    []linkTo                         `json:",omitempty"` // on the default bridge
 	Mounts   []mount
 
 	Unsettled bool `json:",omitempty"` // an update may not have come to the running container yet
@@ -139,10 +141,12 @@ func (s *snapshot) move(v verb) error {
 // Containers is all containers of an engine.
 type Containers struct {
 	Deps
-	index index
-	execs execIndex
-	work  sync.WaitGroup // removals and clean-ups that go on behind a verb
-	specs specCache
+	index  index
+	execs  execIndex
+	work   sync.WaitGroup // removals and clean-ups that go on behind a verb
+	specs  specCache
+	self   int         // our process's id
+	linked atomic.Bool // some container is linked to another
 
 	alarms alarms
 	ships  *logship.Ships
@@ -152,7 +156,10 @@ type Containers struct {
 // swept, what runs is found at the keeper, and what cannot be read is left alone and
 // told. The keeper may call Exited from now on.
 func New(ctx context.Context, d Deps) (*Containers, error) {
-	cs := &Containers{Deps: d}
+	if d.HostDNS == nil {
+		d.HostDNS = dns.NewHost()
+	}
+	cs := &Containers{self: os.Getpid(), Deps: d}
 	cs.index.init()
 	cs.execs.init()
 	cs.alarms.init(ctx, d.Clock, &cs.work)

@@ -32,7 +32,7 @@ func (cs *Containers) Create(ctx context.Context, name string, req api.CreateCon
 		}
 		warnings = append(warnings, cs.Host.foreign(image.Platform, platform)...)
 	}
-	if err := validateNetworks(d.networks); err != nil {
+	if err := d.checkNetworks(); err != nil {
 		return none, err
 	}
 	if err := d.settle(); err != nil {
@@ -187,8 +187,8 @@ func (d *draft) build(ctx context.Context, name string, image Image) (_ *contain
 			d.config.Hostname = cs.Host.Name
 		}
 	}
-	if _, joins := shared(d.host.NetworkMode); !joins && len(r.Networks) == 0 {
-		r.Networks[d.host.NetworkMode] = &api.EndpointSettings{}
+	if r.Links, err = d.links(); err != nil {
+		return nil, err
 	}
 	if _, err = parseSecurity(d.host); err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (d *draft) build(ctx context.Context, name string, image Image) (_ *contain
 	if err != nil {
 		return nil, err
 	}
-	if err = unbuilt(d.asked.Config, d.host, d.networks); err != nil {
+	if err = unbuilt(d.asked.Config, d.host); err != nil {
 		return nil, err
 	}
 	c := newContainer(cs, r, history{Phase: created.String()}, created)

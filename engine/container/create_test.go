@@ -71,9 +71,6 @@ func TestCreateRefuses(t *testing.T) {
 			c.Hostname, h.NetworkMode = "x", "container:y"
 		}},
 		{"volume", api.Invalid, `create v: volume name is too short, names should be at least two alphanumeric characters`, func(c *api.ContainerConfig, h *api.HostConfig) { h.Binds = []string{"v:/x"} }},
-		{"ports", api.NotImplemented, "publishing ports is not built yet", func(c *api.ContainerConfig, h *api.HostConfig) {
-			h.PortBindings = map[string][]api.PortBinding{"80/tcp": {{HostPort: "80"}}}
-		}},
 	} {
 		req := api.CreateContainer{ContainerConfig: &api.ContainerConfig{Image: "busybox"}, HostConfig: &api.HostConfig{NetworkMode: "none"}}
 		row.edit(req.ContainerConfig, req.HostConfig)

@@ -16,6 +16,9 @@ type Defaults struct {
 	Ulimits         []api.Ulimit
 	Init            bool
 	NoNewPrivileges bool
+	DNS             []string // servers, and what else resolv.conf says
+	DNSSearch       []string
+	DNSOptions      []string
 	Seccomp         string // unconfined, or a profile's JSON; empty for the built-in one
 }
 

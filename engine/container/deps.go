@@ -9,7 +9,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"lighter/api"
+	"lighter/engine/dns"
 	"lighter/engine/event"
+	"lighter/engine/network"
 	"lighter/engine/volume"
 	"lighter/task"
 )
@@ -31,6 +33,9 @@ type Deps struct {
 	Log     LogDefaults
 	Mounts  Mounts
 	Volumes *volume.Volumes
+
+	Networks *network.Networks
+	HostDNS  *dns.Host // the host's resolv.conf
 
 	Defaults Defaults
 

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 
 	"lighter/api"
+	"lighter/engine/dns"
+	"lighter/engine/network"
 )
 
 // file is one of the container's own files that lies over one of its image.
@@ -28,13 +29,14 @@ func etcFiles(c *container) []file {
 	}
 }
 
-// writeEtc writes /etc/hosts, hostname and resolv.conf anew, as every start does.
-func (c *container) writeEtc(s *snapshot) error {
-	hosts, err := hostsText(s.Host)
+// writeEtc writes /etc/hosts, hostname and resolv.conf anew, as every start does and every
+// change of networks.
+func (d *Deps) writeEtc(c *container, s *snapshot, ends []*network.Endpoint, links []link) error {
+	hosts, err := d.hostsText(s, ends, links)
 	if err != nil {
 		return err
 	}
-	resolv, err := resolvText(s.Host)
+	resolv, err := d.resolvText(s.Host, ends)
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,8 @@ ff02::1	ip6-allnodes
 ff02::2	ip6-allrouters
 `
 
-func hostsText(h *api.HostConfig) (string, error) {
+func (d *Deps) hostsText(s *snapshot, ends []*network.Endpoint, links []link) (string, error) {
+	h := s.Host
 	text := localNames
 	if h.NetworkMode == "host" {
 		b, err := os.ReadFile("/etc/hosts")
@@ -70,75 +73,69 @@ func hostsText(h *api.HostConfig) (string, error) {
 	}
 	for _, extra := range h.ExtraHosts {
 		name, ip, _ := strings.Cut(extra, ":")
-		if ip == "host-gateway" {
+		if ip != "host-gateway" {
+			text += ip + "\t" + name + "\n"
+			continue
+		}
+		ips := d.Networks.HostIPs()
+		if len(ips) == 0 {
 			return "", api.Errorf(api.Invalid, "unable to derive the IP value for host-gateway")
 		}
-		text += ip + "\t" + name + "\n"
+		for _, ip := range ips {
+			text += ip.String() + "\t" + name + "\n"
+		}
+	}
+	names := s.Config.Hostname
+	if s.Config.Domainname != "" {
+		names = names + "." + s.Config.Domainname + " " + names
+	}
+	for _, e := range ends {
+		for _, a := range []netip.Prefix{e.Addr4, e.Addr6} {
+			if a.IsValid() {
+				text += a.Addr().String() + "\t" + names + "\n"
+			}
+		}
+	}
+	for _, l := range links {
+		text += l.hosts()
 	}
 	return text, nil
 }
 
-// resolvText is the host's resolv.conf without servers that the container cannot
-// reach, and with what the user says instead.
-func resolvText(h *api.HostConfig) (string, error) {
-	b, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !os.IsNotExist(err) {
-		return "", fmt.Errorf("read the host's resolv.conf: %w", err)
+// resolvConf is a container's configuration of names, before what its networks make of it.
+func (d *Deps) resolvConf(h *api.HostConfig) (dns.Conf, error) {
+	conf, err := d.HostDNS.Conf()
+	if err != nil {
+		return conf, fmt.Errorf("read the host's resolv.conf: %w", err)
 	}
-	servers, search, options := parseResolv(string(b))
-	own := h.NetworkMode != "host"
-	if own && len(servers) == 1 && servers[0] == "127.0.0.53" {
-		// systemd's stub listens on the host's loopback alone; the servers behind it stand here.
-		if b, err := os.ReadFile("/run/systemd/resolve/resolv.conf"); err == nil {
-			servers, search, options = parseResolv(string(b))
+	first := func(own, engine []string) []string {
+		if len(own) > 0 {
+			return own
 		}
+		return engine
 	}
-	if own {
-		servers = slices.DeleteFunc(servers, func(s string) bool {
-			a, err := netip.ParseAddr(s)
-			return err == nil && a.IsLoopback()
-		})
-		if len(servers) == 0 {
-			servers = []string{"8.8.8.8", "8.8.4.4"}
-		}
+	conf, err = conf.With(first(h.DNS, d.Defaults.DNS), first(h.DNSSearch, d.Defaults.DNSSearch), first(h.DNSOptions, d.Defaults.DNSOptions))
+	if err != nil {
+		return conf, api.Errorf(api.Invalid, "%w", err)
 	}
-	if len(h.DNS) > 0 {
-		servers = h.DNS
-	}
-	if len(h.DNSSearch) > 0 {
-		search = h.DNSSearch
-	}
-	if len(h.DNSOptions) > 0 {
-		options = h.DNSOptions
-	}
-	var t strings.Builder
-	t.WriteString("# Made by lighter from the host's /etc/resolv.conf, anew at each start.\n")
-	for _, s := range servers {
-		t.WriteString("nameserver " + s + "\n")
-	}
-	if len(search) > 0 && !(len(search) == 1 && search[0] == ".") {
-		t.WriteString("search " + strings.Join(search, " ") + "\n")
-	}
-	if len(options) > 0 {
-		t.WriteString("options " + strings.Join(options, " ") + "\n")
-	}
-	return t.String(), nil
+	return conf, nil
 }
 
-func parseResolv(text string) (servers, search, options []string) {
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		switch f[0] {
-		case "nameserver":
-			servers = append(servers, f[1])
-		case "search", "domain":
-			search = f[1:]
-		case "options":
-			options = append(options, f[1:]...)
-		}
+func (d *Deps) resolvText(h *api.HostConfig, ends []*network.Endpoint) (string, error) {
+	conf, err := d.resolvConf(h)
+	if err != nil {
+		return "", err
 	}
-	return servers, search, options
+	ipv6, internal := false, false
+	for _, e := range ends {
+		ipv6 = ipv6 || e.Addr6.IsValid()
+		internal = internal || e.Iface != "" && network.UserDefined(e.Name)
+	}
+	switch {
+	case internal:
+		conf = conf.Internal()
+	case h.NetworkMode != "host":
+		conf = conf.Bridge(ipv6)
+	}
+	return conf.Text(), nil
 }

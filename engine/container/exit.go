@@ -61,6 +61,8 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 		if next == toRetry {
 			c.retries.begin(n, e.At.Sub(began))
 		}
+		// Before anybody sees it ended: who waits for the end may want its ports.
+		cs.Networks.Leave(ctx, c.id)
 		n.guessed = e.Unknown
 		n.Pid, n.ExitCode, n.FinishedAt = 0, e.Code, e.At.UTC()
 		oom = c.signals.ended(n, e)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,8 @@ import (
 
 	"lighter/api"
 	"lighter/engine/event"
+	"lighter/engine/network"
+	"lighter/netspec"
 	"lighter/task"
 )
 
@@ -312,11 +315,42 @@ func (w *world) deps() Deps {
 			return c.Conn, ours, nil
 		},
 		Dir: filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
-		Keeper: w.keeper, Groups: w.groups, Shm: fakeShm{}, Rootfs: w.rootfs, Mounts: w.mounts, Volumes: w.openVolumes(),
+		Networks: w.openNetworks(), Keeper: w.keeper, Groups: w.groups, Shm: fakeShm{}, Rootfs: w.rootfs, Mounts: w.mounts, Volumes: w.openVolumes(),
 		Host: Host{Name: "vm", CPUs: 2, Architecture: "amd64", Capabilities: knownCaps, CgroupParent: "/lighter",
 			Kernel: Features{Memory: true, Swap: true, MemoryReservation: true, Swappiness: true, OomKillDisable: true, CPUShares: true,
 				CPUCfs: true, Cpuset: true, Pids: true, BlkioWeight: true, BlkioThrottle: true, Cpus: "0-1", Mems: "0"}},
 	}
+}
+
+// fakeNet is a machine's networks: nothing is made, and a namespace is any file.
+type fakeNet struct{ network.Kernel }
+
+func (fakeNet) Prefixes() ([]netip.Prefix, error)      { return nil, nil }
+func (fakeNet) Bring(netspec.Link) error               { return nil }
+func (fakeNet) Drop(netspec.Link) error                { return nil }
+func (fakeNet) Plug(*os.File, netspec.Interface) error { return nil }
+func (fakeNet) Unplug(*os.File, string) error          { return nil }
+func (fakeNet) Apply(netspec.Firewall) error           { return nil }
+func (fakeNet) Sandbox(context.Context, []netspec.Interface) (*os.File, error) {
+	return os.Open(os.DevNull)
+}
+func (fakeNet) Route(*os.File, string, []netspec.Route) error { return nil }
+func (fakeNet) Dial(context.Context, *os.File, string, netip.AddrPort) (net.Conn, error) {
+	return nil, errors.New("nobody is there")
+}
+
+// openNetworks makes the networks of an engine that opens no port and serves no names.
+func (w *world) openNetworks() *network.Networks {
+	w.t.Helper()
+	ns, err := network.New(w.t.Context(), network.Deps{
+		Ctx: w.t.Context(), Dir: filepath.Join(w.root, "networks"), Notes: filepath.Join(w.root, "notes"), Claims: filepath.Join(w.root, "claims"),
+		Events: w.log, Kernel: fakeNet{}, Inside: fakeNet{},
+		Config: network.Config{Bridge: "lighter0", Own: true, ICC: true, Masquerade: true, MTU: 1500, Firewall: true, Proxy: true, HostIPv6: true, PortFirst: 32768, PortLast: 60999},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ns
 }
 
 // open starts an engine on what is there.

@@ -120,7 +120,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("got %s\nwant %s", got, row.want)
 		}
 	}
-	want := []string{"start", "exec_create: /bin/sh -c probe", "exec_start: /bin/sh -c probe", "exec_die", "exec_create: /bin/sh -c probe", "exec_start: /bin/sh -c probe", "exec_die", "health_status: unhealthy"}
+	want := []string{"connect", "start", "exec_create: /bin/sh -c probe", "exec_start: /bin/sh -c probe", "exec_die", "exec_create: /bin/sh -c probe", "exec_start: /bin/sh -c probe", "exec_die", "health_status: unhealthy"}
 	if got := w.events(begin); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 		t.Error(got)
 	}

@@ -23,12 +23,13 @@ func (cs *Containers) Inspect(_ context.Context, ref string, size bool) (*api.Co
 		ID: s.ID, Created: s.Created.Format(time.RFC3339Nano), Path: path, Args: args, State: s.wireState(),
 		Reason: s.Reason, Image: s.Image, Name: "/" + s.Name, RestartCount: s.Restarts, Platform: platformOS(s.Platform),
 		ExecIDs: c.execs.list(), HostConfig: s.Host, GraphDriver: cs.Layers.Data(s.ID), Mounts: s.mountPoints(), Config: s.Config,
-		NetworkSettings: &api.NetworkSettings{Ports: map[string][]api.PortBinding{}, Networks: s.Networks},
-	}
-	for _, p := range ports(s) {
-		out.NetworkSettings.Ports[fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)] = nil
+		NetworkSettings: networkSettings(cs, s),
 	}
 	out.Driver = out.GraphDriver.Name
+	if len(s.Links) > 0 {
+		h := *s.Host
+		h.Links, out.HostConfig = shownLinks(cs, s), &h
+	}
 	if !s.StartedAt.IsZero() {
 		c.etcPaths(out, s)
 	}

@@ -50,7 +50,8 @@ func TestLife(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.root, "containers", id)); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal("folder left")
 	}
-	want := []string{"create", "start", "pause", "unpause", "rename", "kill", "stop", "die", "start", "restart", "kill", "die", "destroy"}
+	want := []string{"create", "connect", "start", "pause", "unpause", "rename", "kill", "disconnect", "stop", "die", "connect", "start", "restart",
+		"kill", "disconnect", "die", "destroy"}
 	if got := w.events(begin); !slices.Equal(got, want) {
 		t.Fatalf("events\n%v\n%v", got, want)
 	}
@@ -277,7 +278,7 @@ func TestExitAtOnce(t *testing.T) {
 	if got := <-exit; got.StatusCode != 3 {
 		t.Fatal(got)
 	}
-	if got := w.events(begin); !slices.Equal(got, []string{"create", "start", "die"}) {
+	if got := w.events(begin); !slices.Equal(got, []string{"create", "connect", "start", "disconnect", "die"}) {
 		t.Fatal(got)
 	}
 }

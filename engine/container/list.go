@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/engine/network"
 )
 
 // ListOptions is which containers are wanted.
@@ -28,6 +30,7 @@ func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSum
 	if err != nil {
 		return nil, err
 	}
+	states := func(s *snapshot) network.State { st, _ := cs.Networks.State(s.ID); return st }
 	now := time.Now()
 	seen := seen{cs.Images, map[string]string{}}
 	list := []api.ContainerSummary{}
@@ -41,10 +44,10 @@ func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSum
 		if s.ID == f.since || o.Limit > 0 && len(list) == o.Limit {
 			break
 		}
-		if !s.phase.up() && !o.All && o.Limit <= 0 || !f.passes(s) {
+		if !s.phase.up() && !o.All && o.Limit <= 0 || !f.passes(s, states) {
 			continue
 		}
-		sum := s.summary(now, seen)
+		sum := s.summary(now, seen, states(s))
 		if o.Size {
 			if sum.SizeRw, sum.SizeRootFs, err = cs.Layers.Usage(s.ID); err != nil {
 				return nil, fmt.Errorf("size of container %s: %w", short(s.ID), err)
@@ -71,13 +74,13 @@ func (cs *Containers) Count() (all, runs, pauses int) {
 }
 
 // summary makes an entry of the list.
-func (s *snapshot) summary(now time.Time, seen seen) api.ContainerSummary {
+func (s *snapshot) summary(now time.Time, seen seen, st network.State) api.ContainerSummary {
 	return api.ContainerSummary{
 		ID: s.ID, Names: []string{"/" + s.Name}, Image: seen.name(s), ImageID: s.Image,
-		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s), Labels: labels(s.Config),
+		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s, st), Labels: labels(s.Config),
 		State: s.phase.String(), Status: s.status(now), Reason: s.Reason,
 		HostConfig:      api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations},
-		NetworkSettings: &api.SummaryNetworks{Networks: s.Networks}, Mounts: s.mountPoints(),
+		NetworkSettings: &api.SummaryNetworks{Networks: s.endpoints(st)}, Mounts: s.mountPoints(),
 	}
 }
 
@@ -129,29 +132,23 @@ func labels(c *api.ContainerConfig) map[string]string {
 	return c.Labels
 }
 
-// ports are those exposed on a network of the container's own: none leads to the
-// host until there are networks.
-func ports(s *snapshot) []api.Port {
+// ports are those of a container that runs: published ones, and those that it only names.
+func ports(s *snapshot, st network.State) []api.Port {
 	list := []api.Port{}
-	if !s.phase.alive() || s.Host.NetworkMode != "bridge" {
+	if !st.Outlet {
 		return list
 	}
-	for p := range s.Config.ExposedPorts {
-		number, proto, _ := strings.Cut(p, "/")
-		if proto == "" {
-			proto = "tcp"
-		}
-		first, last, _ := strings.Cut(number, "-")
-		if last == "" {
-			last = first
-		}
-		a, err := strconv.ParseUint(first, 10, 16)
-		z, err2 := strconv.ParseUint(last, 10, 16)
-		for n := a; err == nil && err2 == nil && n <= z; n++ {
-			list = append(list, api.Port{PrivatePort: uint16(n), Type: proto})
+	for _, p := range st.Ports {
+		list = append(list, api.Port{IP: p.Host.Addr().String(), PrivatePort: p.To.Port(), PublicPort: p.Host.Port(), Type: p.Proto})
+	}
+	for _, p := range exposed(s) {
+		if !slices.ContainsFunc(list, func(l api.Port) bool { return l.PrivatePort == p.number && l.Type == p.proto }) {
+			list = append(list, api.Port{PrivatePort: p.number, Type: p.proto})
 		}
 	}
-	slices.SortFunc(list, func(a, b api.Port) int { return int(a.PrivatePort) - int(b.PrivatePort) })
+	slices.SortStableFunc(list, func(a, b api.Port) int {
+		return cmp.Or(int(a.PrivatePort)-int(b.PrivatePort), strings.Compare(a.Type, b.Type), int(a.PublicPort)-int(b.PublicPort), strings.Compare(a.IP, b.IP))
+	})
 	return list
 }
 
@@ -256,7 +253,7 @@ func portSet(key string, values []string) (map[string]bool, error) {
 	return set, nil
 }
 
-func (f *filter) passes(s *snapshot) bool {
+func (f *filter) passes(s *snapshot, states func(*snapshot) network.State) bool {
 	set := func(key string) bool { return len(f.Filters[key]) > 0 }
 	switch {
 	case set("id") && !slices.ContainsFunc(f.Filters["id"], func(id string) bool { return strings.HasPrefix(s.ID, id) }):
@@ -269,8 +266,8 @@ func (f *filter) passes(s *snapshot) bool {
 	case set("volume") && !slices.ContainsFunc(s.Mounts, f.mounted):
 	case f.images != nil && !f.images[s.Image]:
 	case set("network") && !f.connected(s):
-	case f.ports != nil && !slices.ContainsFunc(ports(s), func(p api.Port) bool { return f.ports[fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)] }):
-	case f.published != nil: // nothing is published yet
+	case f.ports != nil && !slices.ContainsFunc(exposed(s), func(p exposedPort) bool { return f.ports[fmt.Sprintf("%d/%s", p.number, p.proto)] }):
+	case f.published != nil && !slices.ContainsFunc(states(s).Ports, func(p network.Published) bool { return f.published[fmt.Sprintf("%d/%s", p.To.Port(), p.Proto)] }):
 	default:
 		return true
 	}
@@ -291,8 +288,8 @@ func (f *filter) mounted(m mount) bool {
 
 func (f *filter) connected(s *snapshot) bool {
 	return slices.ContainsFunc(f.Filters["network"], func(v string) bool {
-		for name, e := range s.Networks {
-			if name == v || e.NetworkID != "" && strings.HasPrefix(e.NetworkID, v) {
+		for name := range s.Networks {
+			if id := s.NetworkIDs[name]; name == v || id != "" && strings.HasPrefix(id, v) {
 				return true
 			}
 		}

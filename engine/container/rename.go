@@ -43,6 +43,7 @@ func (cs *Containers) Rename(_ context.Context, ref, name string) error {
 		return err
 	}
 	cs.index.release(old.Name, c.id)
+	complain("tell the networks of a new name", c.id, cs.Networks.Rename(c.id, name))
 	cs.publish(s, "rename", "oldName", "/"+old.Name)
 	return nil
 }

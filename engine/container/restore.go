@@ -45,6 +45,11 @@ func restore(ctx context.Context, cs *Containers) error {
 			slog.Error("a container's record cannot be read; the container is left alone", "container", id, "err", err)
 		}
 	}
+	err = cs.Networks.Settle(ctx, func(id string) bool {
+		_, runs := alive[task.Name{Container: id}]
+		return runs
+	})
+	complain("make the networks whole", "", err)
 	cs.Volumes.Settle()
 	for _, f := range after {
 		cs.work.Go(f)
@@ -97,10 +102,14 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	s.Phase = s.phase.String()
 	c.snap.Store(&s)
 	cs.index.add(c)
+	if len(rec.Links) > 0 {
+		cs.linked.Store(true)
+	}
 	c.restoreExecs(alive)
 	if runs {
 		c.signals.begin(&s)
 		c.signals.older = true
+		complain("take over a container's networks", id, adoptNetworks(ctx, c, &s))
 	}
 	if s.Health != nil && runs {
 		c.monitor.resume(ctx, &s, alive)

@@ -30,7 +30,7 @@ func (s *start) makeSpec() (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := s.cs.process(s.snap, s.rootfs, c.User, c.Tty)
+	process, err := s.cs.process(s.snap, s.rootfs, c.User, c.Tty, s.linkEnv()...)
 	if err != nil {
 		return nil, err
 	}

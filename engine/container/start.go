@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"lighter/api"
+	"lighter/engine/network"
 	"lighter/task"
 )
 
@@ -25,7 +26,9 @@ type start struct {
 	sources    map[string]*os.File // what is mounted at a path, where that has no path of its own
 	namespaces []specs.LinuxNamespace
 	ownNet     bool
-	shm        string // the folder that is to be /dev/shm; empty for a tmpfs of its own
+	shm        string           // the folder that is to be /dev/shm; empty for a tmpfs of its own
+	box        *network.Sandbox // nil without networks
+	links      []link
 	files      []file
 	spec       *specs.Spec
 	log        task.Log
@@ -99,6 +102,7 @@ func (c *container) start(ctx context.Context, who starter) error {
 		return s.failed(ctx, err)
 	}
 	c.cs.publish(c.now(), "start")
+	tellParents(c.cs, c)
 	return nil
 }
 
@@ -130,6 +134,9 @@ func (s *start) close() {
 	for _, f := range s.sources {
 		f.Close()
 	}
+	if s.box != nil && s.box.NS != nil {
+		s.box.NS.Close()
+	}
 	closeClients(s.clients)
 }
 
@@ -145,6 +152,7 @@ func closeClients(clients []task.Client) {
 func (d *Deps) teardown(ctx context.Context, id string) error {
 	ctx, cancel := undo(ctx)
 	defer cancel()
+	d.Networks.Leave(ctx, id)
 	if err := d.Keeper.Destroy(ctx, id); err != nil {
 		return fmt.Errorf("take down container %s: %w", short(id), err)
 	}
@@ -196,22 +204,14 @@ func (s *start) mountRoot(context.Context) (err error) {
 }
 
 // joinNamespaces decides each namespace: one of its own, the host's, or another container's.
-func (s *start) joinNamespaces(context.Context) error {
+func (s *start) joinNamespaces(ctx context.Context) error {
 	h := s.snap.Host
 	own := func(t specs.LinuxNamespaceType) {
 		s.namespaces = append(s.namespaces, specs.LinuxNamespace{Type: t})
 	}
 	own(specs.MountNamespace)
-	switch ref, joins := shared(h.NetworkMode); {
-	case joins:
-		other, err := s.networked(ref)
-		if err != nil {
-			return err
-		}
-		s.join(specs.NetworkNamespace, "net", other)
-	case h.NetworkMode != "host":
-		s.ownNet = true
-		own(specs.NetworkNamespace)
+	if err := s.joinNetworks(ctx); err != nil {
+		return err
 	}
 	if h.UTSMode != "host" {
 		own(specs.UTSNamespace)
@@ -280,7 +280,11 @@ func (s *start) writeFiles(context.Context) error {
 		return nil
 	}
 	s.files = etcFiles(s.c)
-	return s.c.writeEtc(s.snap)
+	var err error
+	if s.links, err = s.linked(); err != nil {
+		return err
+	}
+	return s.cs.writeEtc(s.c, s.snap, s.ends(), s.links)
 }
 
 func (s *start) writeSpec(ctx context.Context) (err error) {
@@ -338,6 +342,7 @@ func (s *start) save(context.Context) error {
 		if err := n.move(toStart); err != nil {
 			return err
 		}
+		n.NetworkIDs = networkIDs(s.box)
 		n.record = s.snap.record // with the hostname of the container that it joined
 		n.Pid, n.StartedAt, n.ExitCode, n.Error, n.OOMKilled = s.started.Pid, s.started.At.UTC(), 0, "", false
 		n.Reason = ""

@@ -105,8 +105,9 @@ type history struct {
 	Error      string `json:",omitempty"`
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Reason     string      `json:",omitempty"` // why it ended, or did not start: a sentence
-	Restarts   int         `json:",omitempty"`
-	Stopped    bool        `json:",omitempty"` // by hand, so that a restart policy lets it be
-	Health     *api.Health `json:",omitempty"` // nil without a health check, or before the first start; never changed
+	Reason     string            `json:",omitempty"` // why it ended, or did not start: a sentence
+	Restarts   int               `json:",omitempty"`
+	Stopped    bool              `json:",omitempty"` // by hand, so that a restart policy lets it be
+	NetworkIDs map[string]string `json:",omitempty"` // name → id of the networks that its latest run was on
+	Health     *api.Health       `json:",omitempty"` // nil without a health check, or before the first start; never changed
 }

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"fmt"
 	"net"
 	"path"
 	"slices"
@@ -232,72 +231,21 @@ func validatePlatform(h *api.HostConfig) (warnings []string, err error) {
 	return warnings, nil
 }
 
-// validateNetworks checks the endpoints that the client wants.
-func validateNetworks(networks map[string]*api.EndpointSettings) error {
-	for name, e := range networks {
-		if e == nil {
-			return invalid("invalid config for network %s: EndpointsConfig is nil", name)
-		}
-		userDefined := !slices.Contains([]string{"default", "bridge", "host", "none"}, name) && !strings.HasPrefix(name, "container:")
-		var errs []string
-		if !userDefined && e.IPAMConfig != nil && (e.IPAMConfig.IPv4Address != "" || e.IPAMConfig.IPv6Address != "") {
-			errs = append(errs, "user specified IP address is supported on user defined networks only",
-				"user specified IP address is supported only when connecting to networks with user configured subnets")
-		}
-		if !userDefined && len(e.Aliases) > 0 {
-			errs = append(errs, "network-scoped alias is supported only for containers in user defined networks")
-		}
-		if e.MacAddress != "" {
-			if _, err := net.ParseMAC(e.MacAddress); err != nil {
-				return invalid("invalid config for network %s: invalid MAC address %s", name, e.MacAddress)
-			}
-		}
-		if len(errs) > 1 {
-			for i := range errs {
-				errs[i] = "* " + errs[i]
-			}
-		}
-		if len(errs) > 0 {
-			return invalid("invalid config for network %s: invalid endpoint settings:\n%s", name, strings.Join(errs, "\n"))
-		}
-	}
-	return nil
-}
-
 // unbuilt refuses, with a sentence, what this engine cannot do: nothing that was
 // asked for is taken and then left out.
-func unbuilt(c *api.ContainerConfig, h *api.HostConfig, networks map[string]*api.EndpointSettings) error {
+func unbuilt(c *api.ContainerConfig, h *api.HostConfig) error {
 	not := func(what string) error { return api.Errorf(api.NotImplemented, "%s not built yet", what) }
-	custom := func(name string) bool {
-		return !slices.Contains([]string{"default", "bridge", "host", "none"}, name) && !strings.HasPrefix(name, "container:")
-	}
 	switch {
-	case h.NetworkMode != "host" && (len(h.PortBindings) > 0 || h.PublishAllPorts):
-		return not("publishing ports is")
-	case custom(h.NetworkMode):
-		return not(fmt.Sprintf("networks other than bridge, host, none and container:<name|id> are: network %q is", h.NetworkMode))
-	case len(h.Links) > 0:
-		return not("links are")
 	case h.UsernsMode != "" && h.UsernsMode != "host":
 		return invalid("invalid USER mode: %s", h.UsernsMode)
 	case h.Cgroup != "":
 		return not("joining another container's cgroup is")
-	case c.MacAddress != "" || c.NetworkDisabled:
-		return not("MAC addresses and disabled networks are")
 	}
 	for key := range h.StorageOpt {
 		if key != "size" {
 			return api.Errorf(api.Internal, "Unknown option %s", key)
 		}
 		return api.Errorf(api.Internal, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-	}
-	for name, e := range networks {
-		if custom(name) {
-			return not(fmt.Sprintf("networks other than bridge, host, none and container:<name|id> are: network %q is", name))
-		}
-		if e.MacAddress != "" || len(e.Links) > 0 || len(e.DriverOpts) > 0 {
-			return not("endpoint settings are")
-		}
 	}
 	return nil
 }

@@ -165,6 +165,9 @@ func (ns *Networks) HostIPs() []netip.Addr {
 	return list
 }
 
+// Off reports whether a network mode means the default bridge of an engine that has none.
+func (c *Config) Off(mode string) bool { return mode == "bridge" && c.Bridge == "none" }
+
 // Drivers names what networks can be made of.
 func Drivers() []string { return []string{"bridge", "host", "ipvlan", "macvlan", "null"} }
 

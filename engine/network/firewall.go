@@ -56,7 +56,7 @@ func (ns *Networks) firewall() netspec.Firewall {
 	}
 	for _, m := range ns.members {
 		for _, p := range m.Ports {
-			if s, ok := ns.portSpec(p); ok {
+			if s, ok := p.spec(ns); ok {
 				f.Ports = append(f.Ports, s)
 			}
 		}
@@ -69,7 +69,7 @@ func (ns *Networks) firewall() netspec.Firewall {
 
 // portSpec is a published port in the words of the kernel. A host's IPv6 address that leads
 // to a container without one has no rule: its listener passes on what comes.
-func (ns *Networks) portSpec(p Published) (netspec.Port, bool) {
+func (p Published) spec(ns *Networks) (netspec.Port, bool) {
 	n := ns.byID[p.Network]
 	if n == nil || p.Host.Addr().Is4() != p.To.Addr().Is4() {
 		return netspec.Port{}, false

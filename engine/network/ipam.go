@@ -218,7 +218,7 @@ func (s *shelf) claims() ([]netip.Prefix, error) {
 
 // sweep takes away what a removal that was cut off has left: the link of a network whose
 // record has gone.
-func (ns *Networks) sweep() {
+func sweep(ns *Networks) {
 	entries, err := os.ReadDir(ns.common)
 	complain("look for half-removed networks", ns.common, err)
 	for _, e := range entries {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -41,7 +40,8 @@ type member struct {
 	NoIPv6   bool
 
 	ns    *Networks
-	open  []io.Closer // the DNS session and the ports' listeners
+	open  []io.Closer // the name server's
+	space *os.File    // its network namespace, while names are served there
 	doors map[Published]io.Closer
 }
 
@@ -242,16 +242,27 @@ func (m *member) serveNames(space *os.File) (bool, error) {
 	if ns.Names == nil || !slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return e.Iface != "" && UserDefined(e.Name) }) {
 		return false, nil
 	}
-	udp, tcp, err := ns.Kernel.DNS(space)
+	if len(m.open) > 0 {
+		return true, nil
+	}
+	own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", space.Fd())) // the caller closes the other
 	if err != nil {
 		return false, fmt.Errorf("open the name server of container %s: %w", m.Name, err)
 	}
+	udp, tcp, err := ns.Kernel.DNS(own)
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("open the name server of container %s: %w", m.Name, err), own.Close())
+	}
+	ns.mu.Lock()
+	m.space = own
+	ns.mu.Unlock()
 	session, err := ns.Names.Serve(ns.Ctx, udp, tcp, &View{ns: ns, m: m})
 	if err != nil {
+		own.Close()
 		return false, fmt.Errorf("serve names to container %s: %w", m.Name, err)
 	}
 	ns.mu.Lock()
-	m.open = append(m.open, closer(session.Close))
+	m.open = append(m.open, closer(session.Close), own)
 	ns.mu.Unlock()
 	return true, nil
 }
@@ -277,7 +288,7 @@ func (ns *Networks) Leave(_ context.Context, id string) {
 		}
 	}
 	open := m.open
-	m.open = nil
+	m.open, m.space = nil, nil
 	if len(m.Ports) > 0 {
 		ns.wanted++
 	}
@@ -323,7 +334,7 @@ func (m *member) saveNote() error {
 
 // loadNotes takes the addresses that an earlier engine gave. Adopt and Settle say which of
 // them are still in use.
-func (ns *Networks) loadNotes() error {
+func loadNotes(ns *Networks) error {
 	entries, err := os.ReadDir(ns.Notes)
 	if err != nil {
 		return fmt.Errorf("read the notes of networks: %w", err)
@@ -414,12 +425,4 @@ func (ns *Networks) Settle(ctx context.Context, runs func(id string) bool) error
 	}
 	ns.touch()
 	return ns.filter()
-}
-
-// dial connects from a container's namespace.
-func (m *member) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	if m.ns.Dial == nil {
-		return nil, errors.New("this engine cannot connect from a container's namespace")
-	}
-	return m.ns.Dial(ctx, m.ID, network, to)
 }

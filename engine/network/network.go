@@ -42,7 +42,7 @@ type Deps struct {
 	Kernel Kernel
 	Names  Names // nil: containers on user-defined networks find each other by no name
 	Doors  Doors // nil: nobody listens on published ports
-	Dial   Dial  // nil: --dns servers are asked from nowhere
+	Inside Inside
 	Config Config
 }
 
@@ -72,8 +72,13 @@ type Names interface {
 	Serve(ctx context.Context, udp net.PacketConn, tcp net.Listener, view dns.View) (*dns.Session, error)
 }
 
-// Dial connects from a running container's network namespace.
-type Dial func(ctx context.Context, container, network string, to netip.AddrPort) (net.Conn, error)
+// Inside does what must be done in a running container's network namespace.
+type Inside interface {
+	// Route makes these the default routes by an interface, in the place of those that there are.
+	Route(ns *os.File, name string, routes []netspec.Route) error
+	// Dial connects from there.
+	Dial(ctx context.Context, ns *os.File, network string, to netip.AddrPort) (net.Conn, error)
+}
 
 // Doors listens on the host's ports that are published: they are then nobody else's, and
 // what no rule can redirect gets through; see package proxy.
@@ -136,18 +141,18 @@ func New(ctx context.Context, d Deps) (*Networks, error) {
 			return nil, fmt.Errorf("make a folder for networks: %w", err)
 		}
 	}
-	if err := ns.load(); err != nil {
+	if err := load(ns); err != nil {
 		return nil, err
 	}
-	ns.sweep()
-	if err := ns.loadNotes(); err != nil {
+	sweep(ns)
+	if err := loadNotes(ns); err != nil {
 		return nil, err
 	}
 	return ns, maker{ns}.predefine(ctx)
 }
 
 // load reads the records. One that cannot be read is told, and left alone.
-func (ns *Networks) load() error {
+func load(ns *Networks) error {
 	entries, err := os.ReadDir(ns.Dir)
 	if err != nil {
 		return fmt.Errorf("read the networks: %w", err)
@@ -202,7 +207,7 @@ func (ns *Networks) Close() error {
 		for _, d := range m.doors {
 			left = append(left, d)
 		}
-		m.open, m.doors = nil, map[Published]io.Closer{}
+		m.open, m.space, m.doors = nil, nil, map[Published]io.Closer{}
 	}
 	ns.mu.Unlock()
 	var errs []error

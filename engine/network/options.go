@@ -186,3 +186,10 @@ func randomMAC() string {
 	b[0] = b[0]&0xfe | 2
 	return b.String()
 }
+
+func validMAC(s string) error {
+	if mac, err := net.ParseMAC(s); err != nil || len(mac) != 6 {
+		return api.Errorf(api.Invalid, "invalid MAC address %s", s)
+	}
+	return nil
+}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -117,5 +118,11 @@ func (v *View) Upstream() dns.Upstream {
 
 // Dial connects from the container's network namespace.
 func (v *View) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	return v.m.dial(ctx, network, to)
+	v.ns.mu.RLock()
+	space := v.m.space
+	v.ns.mu.RUnlock()
+	if space == nil {
+		return nil, errors.New("the container has left its networks")
+	}
+	return v.ns.Inside.Dial(ctx, space, network, to)
 }
