@@ -192,7 +192,7 @@ func TestVolumeEvents(t *testing.T) {
 	w.must(w.Start(t.Context(), id))
 	w.must(w.Kill(t.Context(), id, ""))
 	<-removed
-	if got := w.events(begin); !slices.Equal(got, []string{"create", "create", "mount", "start", "kill", "unmount", "die", "destroy", "destroy"}) {
+	if got := w.events(begin); !slices.Equal(got, []string{"create", "create", "mount", "connect", "start", "kill", "disconnect", "unmount", "die", "destroy", "destroy"}) {
 		t.Error(got)
 	}
 	if got := w.volumes(); len(got) != 0 {
