@@ -20,9 +20,12 @@ func (a *App) commands() []entry {
 		{"system", newSystem},
 
 		{"attach", newAttach},
+		{"commit", newCommit},
 		{"cp", newCp},
 		{"create", newCreate},
+		{"diff", newDiff},
 		{"events", newEvents},
+		{"export", newExport},
 		{"history", newHistory},
 		{"import", newImport},
 		{"inspect", newInspect},
@@ -53,9 +56,12 @@ func (a *App) commands() []entry {
 func newContainer(a *App) *cobra.Command {
 	return a.group("container", "Manage containers", []entry{
 		{"attach", newAttach},
+		{"commit", newCommit},
 		{"cp", newCp},
 		{"create", newCreate},
+		{"diff", newDiff},
 		{"exec", newExec},
+		{"export", newExport},
 		{"inspect", newContainerInspect},
 		{"kill", newKill},
 		{"logs", newLogs},

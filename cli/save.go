@@ -58,15 +58,20 @@ func save(ctx context.Context, a *App, w io.Writer, names []string, p *api.Platf
 // writerOnly hides a file's own ways to copy, which read in small pieces.
 type writerOnly struct{ io.Writer }
 
-// saveTo writes a file that is there whole or not at all. Like cp and tar it does not wait
-// for the disk, which would take longer than all the rest.
-func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Platform) (err error) {
+// saveTo saves to a file.
+func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Platform) error {
 	if err := checkOutput(path); err != nil {
 		return fmt.Errorf("failed to save image: %w", err)
 	}
+	return writeWhole(ctx, path, func(ctx context.Context, w io.Writer) error { return save(ctx, a, w, names, p) })
+}
+
+// writeWhole writes a file that is there whole or not at all. Like cp and tar it does not wait
+// for the disk, which would take longer than all the rest.
+func writeWhole(ctx context.Context, path string, write func(context.Context, io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path))
 	if err != nil {
-		return fmt.Errorf("failed to save image: %w", err)
+		return err
 	}
 	defer func() {
 		f.Close()
@@ -74,7 +79,7 @@ func saveTo(ctx context.Context, a *App, path string, names []string, p *api.Pla
 			os.Remove(f.Name())
 		}
 	}()
-	if err := save(ctx, a, f, names, p); err != nil {
+	if err := write(ctx, f); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {

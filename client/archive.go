@@ -83,3 +83,48 @@ func pathStat(r *response) (st api.PathStat, err error) {
 	}
 	return st, err
 }
+
+// Changes lists what a container changed in its file system.
+func (s Containers) Changes(ctx context.Context, name string) (v []api.Change, err error) {
+	if name, err = named("container", name); err != nil {
+		return nil, err
+	}
+	return v, s.c.call(ctx, "GET", route("containers", name, "changes"), nil, nil, &v)
+}
+
+// Export gives all files of a container as a tar, to be closed.
+func (s Containers) Export(ctx context.Context, name string) (io.ReadCloser, error) {
+	name, err := named("container", name)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.c.do(ctx, &request{method: "GET", path: route("containers", name, "export")})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// CommitOptions says what image to make of a container.
+type CommitOptions struct {
+	Repo, Tag       string // may be empty
+	Author, Comment string
+	Changes         []string // instructions of a Dockerfile
+	Running         bool     // do not pause it
+}
+
+// Commit makes an image of a container, and gives its id.
+func (s Containers) Commit(ctx context.Context, name string, o CommitOptions) (v api.ID, err error) {
+	if name, err = named("container", name); err != nil {
+		return v, err
+	}
+	query := url.Values{"container": {name}, "changes": o.Changes}
+	put(query, "repo", o.Repo)
+	put(query, "tag", o.Tag)
+	put(query, "author", o.Author)
+	put(query, "comment", o.Comment)
+	if o.Running {
+		query.Set("pause", "0")
+	}
+	return v, s.c.call(ctx, "POST", "/commit", query, nil, &v)
+}

@@ -1,8 +1,12 @@
 package kernel
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"lighter/engine/container"
 	"lighter/linux/fs"
@@ -42,4 +46,34 @@ func (Views) Compose(root *os.File, overlays []container.Laid) (*os.File, error)
 		}
 	}
 	return fs.Compose(root, mounts)
+}
+
+// Mapped looks through the memory maps of a container's processes for files that are
+// shared and writable. A process that ends meanwhile writes no more.
+func (Views) Mapped(id string, pid int) (map[string]bool, error) {
+	found := map[string]bool{}
+	pids, err := Rootfs{}.Processes(id, pid)
+	if errors.Is(err, os.ErrNotExist) {
+		return found, nil // it has just ended
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pids {
+		f, err := os.Open("/proc/" + strconv.Itoa(p) + "/maps")
+		if err != nil {
+			continue // it has just ended
+		}
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, 1<<16) // a path is at most a page, and written with escapes
+		for lines.Scan() {
+			// address perms offset dev inode path
+			fields := strings.Fields(lines.Text())
+			if len(fields) > 5 && len(fields[1]) == 4 && fields[1][1] == 'w' && fields[1][3] == 's' {
+				found[strings.ReplaceAll(strings.Join(fields[5:], " "), `\012`, "\n")] = true
+			}
+		}
+		f.Close()
+	}
+	return found, nil
 }

@@ -193,7 +193,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	}
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Host: host,
+		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Trees: p.layers.Writable(), Commits: images{p.images}, Host: host,
 		Mounts: kernel.Mounts{}, Volumes: p.volumes,
 		Defaults: c.defaults(), Networks: p.networks,
 		Log:  container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},

@@ -21,6 +21,9 @@ type Views interface {
 	// Compose lays files and folders of the host over a detached root, in order, and gives
 	// the whole as a tree that nobody else sees.
 	Compose(root *os.File, overlays []Laid) (*os.File, error)
+	// Mapped tells which files the processes of a running container may write to through
+	// their memory, which leaves no trace in the files' times.
+	Mapped(id string, pid int) (map[string]bool, error)
 }
 
 // Laid is a file or folder of the host that lies over a path of a container.

@@ -29,6 +29,8 @@ type Deps struct {
 	Shm     Shm
 	Rootfs  Rootfs
 	Views   Views
+	Trees   Trees
+	Commits Committer
 	Host    Host
 	Log     LogDefaults
 	Mounts  Mounts

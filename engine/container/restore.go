@@ -98,6 +98,9 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	case was == removing || was == gone:
 		s.phase = exited
 	}
+	if _, err := os.Lstat(c.path(frozenFile)); err == nil {
+		complain("let go on what an earlier engine froze", id, c.thaw(ctx))
+	}
 	s.unnoted = !s.phase.alive()
 	s.Phase = s.phase.String()
 	c.snap.Store(&s)

@@ -153,3 +153,41 @@ func Spread(path string) {
 		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags|topDir) // a wish
 	}
 }
+
+// CopyFrom writes the first n bytes of another file into this one, in the kernel; the other may
+// have become shorter.
+func (f File) CopyFrom(from File, n int64) error {
+	var in, out int64
+	for n > in {
+		m, err := unix.CopyFileRange(from.fd, &in, f.fd, &out, int(min(n-in, 1<<30)), 0)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EXDEV || err == unix.EINVAL || err == unix.EOPNOTSUPP || err == unix.ENOSYS:
+			return f.copyFrom(from, in, n)
+		case err != nil:
+			return err
+		case m == 0:
+			return nil
+		}
+	}
+	return nil
+}
+
+// copyFrom is CopyFrom by hand, from an offset on.
+func (f File) copyFrom(from File, off, n int64) error {
+	buf := make([]byte, 1<<20)
+	for off < n {
+		got, err := from.ReadAt(buf[:min(n-off, int64(len(buf)))], off)
+		if _, err := f.WriteAt(buf[:got], off); err != nil {
+			return err
+		}
+		off += int64(got)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

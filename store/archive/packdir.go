@@ -18,6 +18,8 @@ type PackOptions struct {
 	Layer    bool // overlayfs's marks become whiteouts, as in an image's layer; else they are passed over
 	Seconds  bool // times without their fractions, which most tars do without
 	Security bool // of the extended attributes, only file capabilities: what Docker copies
+
+	Seen func(path string, st fs.Info) // is told of each thing before it is read; may be nil
 }
 
 // PackDir writes the files beneath root as a tar, the same bytes each time for the same
@@ -91,6 +93,9 @@ func (p *dirPacker) folder(dir fs.Dir) error {
 func (p *dirPacker) add(in fs.Dir, path, name string, st fs.Info) (enter bool, err error) {
 	if err := p.ctx.Err(); err != nil {
 		return false, err
+	}
+	if p.Seen != nil {
+		p.Seen(path, st)
 	}
 	kind := st.Mode & fs.ModeType
 	switch {

@@ -1,0 +1,247 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"lighter/api"
+	"lighter/store/layer"
+)
+
+// Trees reads and copies what containers changed in their file systems.
+type Trees interface {
+	// Changes tells what a container changed, by path.
+	Changes(ctx context.Context, id string) ([]layer.Change, error)
+	// Export writes all of a container's files, but for what is mounted, as a tar.
+	Export(ctx context.Context, id string, w io.Writer) error
+	// Capture copies what a container changed, to be a layer; watched, so that it can be
+	// brought up to date once the container stands still.
+	Capture(ctx context.Context, id string, watched bool) (*layer.Captured, error)
+}
+
+// Committer makes images of what containers changed.
+type Committer interface {
+	// Commit makes an image on a parent's layers; the layer is used up. It gives the image's id.
+	Commit(ctx context.Context, c Committed) (string, error)
+}
+
+// Committed is what an image is made of.
+type Committed struct {
+	Container       string
+	Parent          string // image id, empty for none
+	Top             string // the chain id of the parent's layers
+	Layer           *layer.Staged
+	Platform        api.Platform
+	ContainerConfig *api.ContainerConfig
+	Config          *api.ContainerConfig
+	Author, Comment string
+	Repo, Tag       string // may be empty
+}
+
+// CommitOptions says what a commit makes of a container.
+type CommitOptions struct {
+	Pause           bool                 // a container that runs stands still while its last changes are copied
+	Config          *api.ContainerConfig // nil for the container's own
+	Changes         []string             // instructions of a Dockerfile, applied to it
+	Author, Comment string
+	Repo, Tag       string
+	Change          func(config *api.ContainerConfig, changes []string) error
+}
+
+// Commit makes an image of what a container changed, and gives its id.
+//
+// A container that runs goes on while all is copied. Then it is frozen, what changed
+// meanwhile is copied once more, and it goes on, before the image is made.
+func (f Files) Commit(ctx context.Context, ref string, o CommitOptions) (string, error) {
+	c, err := f.cs.index.find(ref)
+	if err != nil {
+		return "", err
+	}
+	s := c.now()
+	switch s.phase {
+	case dead, gone:
+		return "", api.Errorf(api.Conflict, "You cannot commit container %s which is Dead", s.ID)
+	case removing:
+		return "", api.Errorf(api.Conflict, "You cannot commit container %s which is being removed", s.ID)
+	}
+	config, err := o.config(s.Config)
+	if err != nil {
+		return "", err
+	}
+	release := f.cs.Images.Hold(s.Top)
+	defer release()
+	staged, err := f.capture(ctx, c, o.Pause)
+	if err != nil {
+		return "", fmt.Errorf("copy what container %s changed: %w", short(c.id), err)
+	}
+	id, err := f.cs.Commits.Commit(ctx, Committed{
+		Container: s.ID, Parent: s.Image, Top: s.Top, Layer: staged, Platform: s.Platform,
+		ContainerConfig: s.Config, Config: config, Author: o.Author, Comment: o.Comment, Repo: o.Repo, Tag: o.Tag,
+	})
+	if err != nil {
+		return "", err
+	}
+	name := o.Repo
+	if o.Tag != "" {
+		name += ":" + o.Tag
+	}
+	f.cs.publish(s, "commit", "comment", o.Comment, "imageID", id, "imageRef", name)
+	return id, nil
+}
+
+// config gives the run config of the image.
+func (o *CommitOptions) config(own *api.ContainerConfig) (*api.ContainerConfig, error) {
+	from := o.Config
+	if from == nil {
+		from = own
+	}
+	text, err := json.Marshal(from) // a copy of its own, as instructions change it
+	if err != nil {
+		return nil, err
+	}
+	config := &api.ContainerConfig{}
+	if err := json.Unmarshal(text, config); err != nil {
+		return nil, err
+	}
+	if err := o.Change(config, o.Changes); err != nil {
+		return nil, err
+	}
+	return config, merge(config, own)
+}
+
+// capture copies what a container changed.
+func (f Files) capture(ctx context.Context, c *container, pause bool) (*layer.Staged, error) {
+	s := c.now()
+	if !s.phase.alive() || !pause {
+		if !s.phase.alive() { // and shall not begin to
+			c.verb.Lock()
+			defer c.verb.Unlock()
+		}
+		copied, err := f.cs.Trees.Capture(ctx, c.id, false)
+		if err != nil {
+			return nil, err
+		}
+		return copied.Staged(ctx)
+	}
+	before, err := f.cs.Views.Mapped(s.ID, s.Pid)
+	if err != nil {
+		return nil, err
+	}
+	copied, err := f.cs.Trees.Capture(ctx, c.id, true)
+	if err != nil {
+		return nil, err
+	}
+	err = f.still(ctx, c, func(now *snapshot) error {
+		after := map[string]bool{}
+		if now.phase.alive() {
+			if after, err = f.cs.Views.Mapped(now.ID, now.Pid); err != nil {
+				return err
+			}
+		}
+		return copied.Refresh(ctx, func(path string) bool { return before["/"+path] || after["/"+path] })
+	})
+	if err != nil {
+		return nil, errors.Join(err, copied.Discard())
+	}
+	return copied.Staged(ctx)
+}
+
+// frozenFile says, in a container's folder, that an engine froze it for a moment: one
+// that finds it lets the container go on.
+const frozenFile = "frozen"
+
+// still calls do while nothing in a container moves.
+func (f Files) still(ctx context.Context, c *container, do func(*snapshot) error) error {
+	c.verb.Lock()
+	defer c.verb.Unlock()
+	s := c.now()
+	if s.phase != running {
+		return do(s) // frozen already, or ended
+	}
+	if err := os.WriteFile(c.path(frozenFile), nil, 0o600); err != nil {
+		return err
+	}
+	if err := f.cs.Keeper.Freeze(ctx, c.id, true); err != nil {
+		return errors.Join(fmt.Errorf("cannot pause container %s: %w", c.id, err), c.thaw(ctx))
+	}
+	f.cs.publish(s, "pause")
+	err := do(s)
+	err = errors.Join(err, c.thaw(ctx))
+	f.cs.publish(s, "unpause")
+	return err
+}
+
+// thaw lets a container go on that was frozen for a moment.
+func (c *container) thaw(ctx context.Context) error {
+	ctx, cancel := undo(ctx)
+	defer cancel()
+	err := c.cs.Keeper.Freeze(ctx, c.id, false)
+	if err != nil && !c.now().phase.alive() {
+		err = nil // it ended, which no freezer prevents
+	}
+	if err == nil {
+		err = os.Remove(c.path(frozenFile))
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("let container %s go on: %w", short(c.id), err)
+	}
+	return nil
+}
+
+// Changes tells what a container changed in its file system.
+func (f Files) Changes(ctx context.Context, ref string) ([]api.Change, error) {
+	c, err := f.cs.index.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	found, err := f.cs.Trees.Changes(ctx, c.id)
+	if err != nil {
+		return nil, err
+	}
+	list := []api.Change{}
+	for _, change := range found {
+		list = append(list, api.Change{Kind: int(change.Kind), Path: change.Path})
+	}
+	return list, nil
+}
+
+// Export writes all files of a container as a tar to what begin gives.
+func (f Files) Export(ctx context.Context, ref string, begin func() io.Writer) error {
+	c, err := f.cs.index.find(ref)
+	if err != nil {
+		return err
+	}
+	s := c.now()
+	switch s.phase {
+	case dead, gone:
+		return api.Errorf(api.Conflict, "You cannot export container %s which is Dead", s.ID)
+	case removing:
+		return api.Errorf(api.Conflict, "You cannot export container %s which is being removed", s.ID)
+	}
+	release := f.cs.Images.Hold(s.Top)
+	defer release()
+	w := &lateWriter{begin: begin}
+	if err := f.cs.Trees.Export(ctx, c.id, w); err != nil {
+		return fmt.Errorf("%s: %w", strings.TrimPrefix(ref, "/"), err)
+	}
+	f.cs.publish(s, "export")
+	return nil
+}
+
+// lateWriter begins with the first byte, so that what fails before is an answer like any other.
+type lateWriter struct {
+	begin func() io.Writer
+	w     io.Writer
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if l.w == nil {
+		l.w = l.begin()
+	}
+	return l.w.Write(p)
+}
