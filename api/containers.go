@@ -281,8 +281,13 @@ type Updated struct {
 }
 
 // UpdateContainer asks for other limits, or another restart policy: what is zero stays
-// as it is.
+// as it is. The mounts are lighter's own: those that come, as a creation writes them, and
+// the paths in the container of those that go, which go first.
 type UpdateContainer struct {
 	Resources
 	RestartPolicy RestartPolicy
+
+	Binds    []string `json:",omitempty"`
+	Mounts   []Mount  `json:",omitempty"`
+	Unmounts []string `json:",omitempty"`
 }

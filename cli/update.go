@@ -14,13 +14,14 @@ import (
 type updateFlags struct {
 	containerFlags
 	restart string
+	changes mountChanges
 }
 
 func newUpdate(a *App) *cobra.Command {
 	var o updateFlags
 	cmd := &cobra.Command{
 		Use:               "update [OPTIONS] CONTAINER [CONTAINER...]",
-		Short:             "Change the limits or the restart policy of containers",
+		Short:             "Change the limits, the restart policy or the mounts of containers",
 		Args:              atLeast(1),
 		Annotations:       map[string]string{aliases: "container update, update"},
 		ValidArgsFunction: a.completeContainers(anyState),
@@ -32,6 +33,7 @@ func newUpdate(a *App) *cobra.Command {
 		},
 	}
 	o.add(cmd)
+	o.changes.add(a, cmd.Flags())
 	return cmd
 }
 
@@ -69,7 +71,7 @@ func (o *updateFlags) request() (u api.UpdateContainer, err error) {
 		r.PidsLimit = nil
 	}
 	u.Resources = r
-	return u, nil
+	return u, o.changes.request(&u)
 }
 
 // update changes one container after the other; warnings come last.
@@ -80,6 +82,9 @@ func update(ctx context.Context, a *App, o *updateFlags, names []string) error {
 	}
 	c, err := a.Client()
 	if err != nil {
+		return err
+	}
+	if err := o.changes.known(ctx, c); err != nil {
 		return err
 	}
 	var errs []error

@@ -69,7 +69,7 @@ func (Mounts) Beneath(dir *os.File, path string) (*os.File, error) {
 	return fs.Clone(at, "", true)
 }
 
-func (Mounts) Attach(pid int, m specs.Mount, source *os.File) error {
+func (Mounts) Attach(id string, pid int, m specs.Mount, source *os.File) error {
 	mount, err := runtime.Detached(&m, source)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (Mounts) Attach(pid int, m specs.Mount, source *os.File) error {
 	if err != nil {
 		return err
 	}
-	return fs.WithinMounts(mountsOf(pid), func(root *os.File) error {
+	return within(id, pid, func(root *os.File) error {
 		target, err := fs.PlaceInRoot(root, m.Destination, kind.IsDir())
 		if err != nil {
 			return err
@@ -89,12 +89,29 @@ func (Mounts) Attach(pid int, m specs.Mount, source *os.File) error {
 	})
 }
 
-func (Mounts) Detach(pid int, path string) error {
-	err := fs.WithinMounts(mountsOf(pid), func(root *os.File) error { return fs.UnmountInRoot(root, path) })
-	if errors.Is(err, fs.ErrNotMounted) || errors.Is(err, os.ErrNotExist) {
+func (Mounts) Detach(id string, pid int, path string) error {
+	err := within(id, pid, func(root *os.File) error { return fs.UnmountInRoot(root, path) })
+	if errors.Is(err, fs.ErrNotMounted) {
 		return nil
 	}
 	return err
 }
 
-func mountsOf(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/mnt" }
+// within calls f among the mounts of a container, whose first process is pid.
+func within(id string, pid int, f func(root *os.File) error) error {
+	proc := "/proc/" + strconv.Itoa(pid)
+	ns, err := os.Open(proc + "/ns/mnt")
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	// Asked last: had the number gone to another process before, it would tell now.
+	table, err := os.ReadFile(proc + "/cgroup")
+	if err != nil {
+		return err
+	}
+	if _, err := groupOf(string(table), id); err != nil {
+		return err
+	}
+	return fs.WithinMounts(ns, f)
+}

@@ -45,7 +45,8 @@ type record struct {
 	Links    []linkTo                         `json:",omitempty"` // on the default bridge
 	Mounts   []mount
 
-	Unsettled bool `json:",omitempty"` // an update may not have come to the running container yet
+	Moving    *moving `json:",omitempty"` // mounts that an update is bringing to the running container
+	Unsettled bool    `json:",omitempty"` // an update may not have come to the running container yet
 }
 
 // asked is what the client sent.

@@ -18,7 +18,7 @@ var insideProc = []string{"cpuinfo", "diskstats", "meminfo", "stat", "swaps", "u
 
 // spec turns the mount into the runtime's form, and makes its source if it has to be.
 func (m *mount) spec() (specs.Mount, error) {
-	if rest, inside := strings.CutPrefix(m.Destination, "/proc/"); inside && !slices.Contains(insideProc, rest) || m.Destination == "/proc" {
+	if m.overProc() {
 		return specs.Mount{}, startErrorf(128, "%q cannot be mounted because it is inside /proc", m.Destination)
 	}
 	out := specs.Mount{Destination: m.inside(), Type: "bind", Source: m.Source, Options: m.options()}
@@ -30,9 +30,17 @@ func (m *mount) spec() (specs.Mount, error) {
 		if err := m.conflicts(); err != nil {
 			return out, err
 		}
-		return out, m.ready()
+		err := m.ready()
+		out.Options = m.options()
+		return out, err
 	}
 	return out, nil
+}
+
+// overProc reports whether it would come between the container and its procfs.
+func (m *mount) overProc() bool {
+	rest, below := strings.CutPrefix(m.inside(), "/proc/")
+	return below && !slices.Contains(insideProc, rest) || m.inside() == "/proc"
 }
 
 // inside is where the container sees it: a path that was given without a beginning slash
@@ -52,7 +60,12 @@ func (m *mount) ready() error {
 	} else if err != nil {
 		return fmt.Errorf("mount %s: %w", m.Source, err)
 	}
-	return m.propagates()
+	err := m.propagates()
+	if o := m.Spec.BindOptions; err != nil && (o == nil || o.Propagation == "") {
+		// Nobody asked for it (besideRoot): what the host's mount cannot take part in is private.
+		m.Propagation, err = "rprivate", nil
+	}
+	return err
 }
 
 // propagates checks that the host's mount can take part in the propagation asked for.

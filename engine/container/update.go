@@ -40,17 +40,23 @@ type update struct {
 	next  *record // plan writes to it; what it points to is shared and must be replaced
 	host  *api.HostConfig
 	undo  []func(context.Context) error // what act did, the last one first
+
+	moving *moving  // nil when no mounts come or go
+	came   []mount  // the mounts that come, their volumes made and kept
+	left   []mount  // those that go
+	holds  []func() // let go of the layers of images that come
 }
 
 // updates is what an update can change. plan says what the record becomes, and refuses
 // what cannot be; it touches nothing else. act brings it to a container that runs, and
 // appends to undo what would take it back.
 var updates = []struct {
-	plan func(*update) error
+	plan func(*update, context.Context) error
 	act  func(*update, context.Context) error
 }{
 	{(*update).planLimits, (*update).actLimits},
 	{(*update).planRestart, nil},
+	{(*update).planMounts, (*update).actMounts},
 }
 
 // Update changes a container, running or not. It is all done or not at all: the record is
@@ -88,13 +94,16 @@ func (u *update) run(ctx context.Context) error {
 	u.next, u.host = &r, &h
 	r.Host = &h
 	for _, x := range updates {
-		if err := x.plan(u); err != nil {
-			return err
+		if err := x.plan(u, ctx); err != nil {
+			return errors.Join(err, u.unmake())
 		}
 	}
 	r.Unsettled = u.now.phase.alive()
+	if r.Unsettled {
+		r.Moving = u.moving
+	}
 	if err := u.c.saveRecord(&r); err != nil {
-		return err
+		return errors.Join(err, u.unmake())
 	}
 	if !r.Unsettled {
 		return u.install(u.next)
@@ -105,7 +114,7 @@ func (u *update) run(ctx context.Context) error {
 		return errors.Join(err, u.back(ctx))
 	}
 	settled := r
-	settled.Unsettled = false
+	settled.Unsettled, settled.Moving = false, nil
 	if err := u.c.saveRecord(&settled); err != nil {
 		return errors.Join(err, u.back(ctx))
 	}
@@ -130,12 +139,14 @@ func (u *update) back(ctx context.Context) error {
 	for _, f := range slices.Backward(u.undo) {
 		errs = append(errs, f(ctx))
 	}
-	return errors.Join(append(errs, u.c.saveRecord(u.now.record))...)
+	errs = append(errs, u.unmake(), u.c.saveRecord(u.now.record))
+	return errors.Join(errs...)
 }
 
 // install makes a record the one that everybody sees.
 func (u *update) install(r *record) error {
 	_, err := u.c.change(false, func(n *snapshot) error { n.record = r; return nil })
+	u.letGo()
 	return err
 }
 
@@ -143,7 +154,8 @@ func (u *update) install(r *record) error {
 func (c *container) settle(ctx context.Context) {
 	s := c.now()
 	r := *s.record
-	r.Unsettled = false
+	mounting{c}.settle(r.Moving)
+	r.Unsettled, r.Moving = false, nil
 	err := c.cs.Groups.Limit(ctx, c.cs.cgroup(&r), limitsOf(&r.Host.Resources))
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		err = c.saveRecord(&r)
@@ -154,7 +166,7 @@ func (c *container) settle(ctx context.Context) {
 
 func conflicting(text string) error { return api.Errorf(api.Conflict, "%s", text) }
 
-func (u *update) planRestart() error {
+func (u *update) planRestart(context.Context) error {
 	p := u.asked.RestartPolicy
 	switch {
 	case p.Name == "":
@@ -167,7 +179,7 @@ func (u *update) planRestart() error {
 }
 
 // planLimits lays the limits that were asked for over those that there are.
-func (u *update) planLimits() error {
+func (u *update) planLimits(context.Context) error {
 	n, r := &u.asked.Resources, &u.host.Resources
 	switch {
 	case n.NanoCPUs > 0 && r.CPUPeriod > 0:

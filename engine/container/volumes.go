@@ -27,11 +27,12 @@ type Mounts interface {
 	// Links are followed as long as they lead nowhere out: ErrEscapes.
 	Beneath(dir *os.File, path string) (*os.File, error)
 	// Attach lays a mount over a path of a running container, as it sees it: what is not
-	// there is made. The source may be nil: then it is the mount's.
-	Attach(pid int, m specs.Mount, source *os.File) error
+	// there is made. The source is a mount that stands nowhere, or nil for the path that
+	// the mount names. pid is the container's first process.
+	Attach(id string, pid int, m specs.Mount, source *os.File) error
 	// Detach takes the uppermost mount at a path of a running container away. None there
 	// is no error.
-	Detach(pid int, path string) error
+	Detach(id string, pid int, path string) error
 }
 
 // ErrEscapes is Mounts.Beneath's answer to a path that leads out.

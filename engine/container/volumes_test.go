@@ -37,14 +37,14 @@ func (m *fakeMounts) Beneath(dir *os.File, path string) (*os.File, error) {
 	}
 	return os.Open(filepath.Join(dir.Name(), path))
 }
-func (m *fakeMounts) Attach(_ int, sm specs.Mount, _ *os.File) error {
+func (m *fakeMounts) Attach(_ string, _ int, sm specs.Mount, _ *os.File) error {
 	err := m.fail
 	if m.fail = nil; err == nil {
 		m.attached = append(m.attached, sm.Destination+"="+sm.Source)
 	}
 	return err
 }
-func (m *fakeMounts) Detach(_ int, path string) error {
+func (m *fakeMounts) Detach(_ string, _ int, path string) error {
 	err := m.fail
 	if m.fail = nil; err == nil {
 		m.attached = slices.DeleteFunc(m.attached, func(s string) bool { return strings.HasPrefix(s, path+"=") })
@@ -144,7 +144,7 @@ func TestVolumesOfContainer(t *testing.T) {
 	if p := w.mountsOf(two); w.mounts.copies != 3 || p["/data"].Name != anonymous || p["/data"].RW || !p["/named"].RW {
 		t.Error(p, w.mounts.copies)
 	}
-	w.refuses(w.Volumes.Remove("vol", false), api.Conflict, "remove vol: volume is in use - ["+strings.Join(sorted(id, two), ", ")+"]")
+	w.refuses(w.Volumes.Remove("vol", false), api.Conflict, "remove vol: volume is in use - ["+strings.Join(sortedNames(id, two), ", ")+"]")
 	w.must(w.Remove(t.Context(), id, RemoveOptions{Volumes: true}))
 	if _, err := w.Volumes.Inspect(anonymous); err != nil {
 		t.Error("another container has it still:", err)
@@ -156,7 +156,7 @@ func TestVolumesOfContainer(t *testing.T) {
 	w.must(w.Volumes.Remove("vol", false))
 }
 
-func sorted(s ...string) []string { slices.Sort(s); return s }
+func sortedNames(s ...string) []string { slices.Sort(s); return s }
 
 func TestFailedCreateLeavesNoVolume(t *testing.T) {
 	w := newWorld(t)
@@ -245,7 +245,7 @@ func TestCrashBetweenVolumeAndRecord(t *testing.T) {
 	w.must(os.Remove(filepath.Join(w.root, "containers", id, recordFile)))
 	w.crash()
 	w.open()
-	if got := w.volumes(); !slices.Equal(got, sorted("named", w.mountsOf(kept)["/data"].Name)) {
+	if got := w.volumes(); !slices.Equal(got, sortedNames("named", w.mountsOf(kept)["/data"].Name)) {
 		t.Error(got)
 	}
 	pruned, err := w.Volumes.Prune(t.Context(), api.Filters{"all": {"true"}})
@@ -278,4 +278,64 @@ func TestSubpath(t *testing.T) {
 	}
 	w.refuses(w.Start(t.Context(), w.create("two", sub("out"))), api.Internal,
 		"path concatenation escapes the base directory, base: "+data+", subpath: out")
+}
+
+func TestLiveMounts(t *testing.T) {
+	w := newWorld(t)
+	host := t.TempDir()
+	id := w.create("live", func(r *api.CreateContainer) { r.HostConfig.Binds = []string{"old:/old"} })
+	w.must(w.Start(t.Context(), id))
+	begin := time.Now()
+	change := func(u api.UpdateContainer) error {
+		_, err := w.Control().Update(t.Context(), "live", u)
+		return err
+	}
+	w.must(change(api.UpdateContainer{Binds: []string{"vol:/v:ro", host + ":/h"}, Mounts: []api.Mount{{Type: "tmpfs", Target: "/t"}}, Unmounts: []string{"/old"}}))
+	if got := w.mounts.attached; !slices.Equal(got, []string{"/h=" + host, "/t=tmpfs", "/v=" + filepath.Join(w.root, "volumes/vol/_data")}) {
+		t.Error(got)
+	}
+	if got := w.events(begin); !slices.Equal(got, []string{"create", "mount", "unmount", "update"}) {
+		t.Error(got)
+	}
+	w.must(w.Volumes.Remove("old", false))
+	w.refuses(w.Volumes.Remove("vol", false), api.Conflict, "remove vol: volume is in use - ["+id+"]")
+	p := w.mountsOf(id)
+	if len(p) != 3 || p["/v"].RW || p["/h"].Source != host {
+		t.Error(p)
+	}
+	c, err := w.Inspect(t.Context(), id, false)
+	if w.must(err); !slices.Equal(c.HostConfig.Binds, []string{"vol:/v:ro", host + ":/h"}) || len(c.HostConfig.Mounts) != 1 {
+		t.Error(c.HostConfig.Binds, c.HostConfig.Mounts)
+	}
+	prefix := "Cannot update container " + id + ": "
+	w.refuses(change(api.UpdateContainer{Binds: []string{"new:/h"}}), api.Invalid, prefix+"Duplicate mount point: /h")
+	w.refuses(change(api.UpdateContainer{Binds: []string{"new:/n"}, Unmounts: []string{"/none"}}), api.NotFound,
+		prefix+"nothing is mounted at /none: `inspect` lists the container's mounts")
+	// What fails leaves nothing behind: neither mounts, nor volumes, nor the record.
+	w.mounts.fail = errors.New("busy")
+	before := slices.Clone(w.mounts.attached)
+	w.refuses(change(api.UpdateContainer{Mounts: []api.Mount{{Type: "volume", Target: "/n"}}}), api.Internal, prefix+"mount /n: busy")
+	if !slices.Equal(w.mounts.attached, before) || len(w.mountsOf(id)) != 3 || !slices.Equal(w.volumes(), []string{"vol"}) {
+		t.Error(w.mounts.attached, w.mountsOf(id), w.volumes())
+	}
+	// The next start has them, and so has the next engine.
+	w.crash()
+	w.open()
+	w.must(w.Restart(t.Context(), id, nil, nil))
+	last := w.keeper.launches[len(w.keeper.launches)-1].Spec
+	if mountAt(last, "/v") == nil || mountAt(last, "/t") == nil || mountAt(last, "/old") != nil {
+		t.Error("the restarted container has other mounts")
+	}
+	// An engine that died in between has its update finished by the next.
+	k, err := w.index.find(id)
+	w.must(err)
+	r := *k.now().record
+	r.Unsettled, r.Moving = true, &moving{Come: []string{"/v"}, Go: []string{"/t"}}
+	w.must(k.saveRecord(&r))
+	w.mounts.attached = []string{"/t=tmpfs"}
+	w.crash()
+	w.open()
+	if got := w.mounts.attached; !slices.Equal(got, []string{"/v=" + filepath.Join(w.root, "volumes/vol/_data")}) {
+		t.Error(got)
+	}
 }

@@ -53,10 +53,10 @@ func Unmount(path string) error {
 	return nil
 }
 
-// WithinMounts calls f in the mount namespace that ns names (/proc/PID/ns/mnt): on a
-// thread of its own, which ends with it. Files opened before stay what they are; for f
-// "/" is the root of that namespace.
-func WithinMounts(ns string, f func(root *os.File) error) error {
+// WithinMounts calls f in a mount namespace, opened as /proc/PID/ns/mnt: on a thread of
+// its own, which ends with it. Files opened before stay what they are; for f "/" is the
+// root of that namespace.
+func WithinMounts(ns *os.File, f func(root *os.File) error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
@@ -65,17 +65,12 @@ func WithinMounts(ns string, f func(root *os.File) error) error {
 	return <-done
 }
 
-func withinHere(ns string, f func(root *os.File) error) error {
-	fd, err := unix.Open(ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: ns, Err: err}
-	}
-	defer unix.Close(fd)
+func withinHere(ns *os.File, f func(root *os.File) error) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leave the shared working folder: %w", err)
 	}
-	if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("enter mount namespace %s: %w", ns, err)
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("enter mount namespace %s: %w", ns.Name(), err)
 	}
 	root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -152,6 +147,8 @@ func PlaceInRoot(root *os.File, path string, dir bool) (*os.File, error) {
 	case err != nil:
 	case found.Path == "/":
 		err = errors.New("a mount must not cover the root itself")
+	case inProc(found.File):
+		err = fmt.Errorf("%q cannot be mounted because it is inside /proc", path)
 	case kind.IsDir() != dir:
 		err = &os.PathError{Op: "mount on", Path: path, Err: unix.ENOTDIR}
 	default:
@@ -159,4 +156,13 @@ func PlaceInRoot(root *os.File, path string, dir bool) (*os.File, error) {
 	}
 	found.File.Close()
 	return nil, err
+}
+
+// inProc reports whether a file is one of a procfs: what is read and written there must
+// be the kernel's.
+func inProc(f *os.File) bool {
+	var st unix.Statfs_t
+	err := unix.Fstatfs(int(f.Fd()), &st)
+	runtime.KeepAlive(f)
+	return err != nil || st.Type == unix.PROC_SUPER_MAGIC
 }
