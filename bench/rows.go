@@ -29,6 +29,7 @@ var rows = []row{
 	{name: "40 run --rm by 8 clients", goal: 20, runs: 3, once: parallelRuns},
 	{name: "exec true", goal: 15, runs: 30, prepare: sleeper, once: command("exec", "bench-sleeper", "true"), after: command("rm", "-f", "bench-sleeper")},
 	{name: "ps", goal: 5, runs: 30, prepare: sleeper, once: command("ps"), after: command("rm", "-f", "bench-sleeper")},
+	{name: "stats --no-stream of 100", goal: 10, runs: 5, prepare: hundred, once: command("stats", "--no-stream"), after: forgetHundred},
 	{name: "import 200 MB Debian", goal: 5, runs: 5, once: importDebian, before: forget("bench:debian")},
 	{name: "save 200 MB Debian", goal: 4, runs: 5, before: removeSaved, once: saveDebian},
 	{name: "load 200 MB Debian", goal: 4, runs: 5, once: loadDebian, before: forget("bench:debian")},

@@ -20,11 +20,12 @@ type updateFlags struct {
 func newUpdate(a *App) *cobra.Command {
 	var o updateFlags
 	cmd := &cobra.Command{
-		Use:               "update [OPTIONS] CONTAINER [CONTAINER...]",
-		Short:             "Change the limits, the restart policy or the mounts of containers",
-		Args:              atLeast(1),
-		Annotations:       map[string]string{aliases: "container update, update"},
-		ValidArgsFunction: a.completeContainers(anyState),
+		Use:                   "update [OPTIONS] CONTAINER [CONTAINER...]",
+		Short:                 "Change the limits, the restart policy or the mounts of containers",
+		Args:                  atLeast(1),
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{aliases: "container update, update"},
+		ValidArgsFunction:     a.completeContainers(anyState),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().NFlag() == 0 {
 				return errors.New("you must provide one or more flags when using this command")

@@ -28,6 +28,26 @@ var (
 		pglazyfree pglazyfreed thp_fault_alloc thp_collapse_alloc`)
 )
 
+// CPU measures a running container's CPU time alone.
+func (Groups) CPU(path string) (*api.Stats, error) {
+	g, err := cgroup.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	s := g.CPUStats()
+	return cpuUsage(&s), nil
+}
+
+func cpuUsage(s *cgroup.Stats) *api.Stats {
+	out := &api.Stats{Read: time.Now().UTC()}
+	online := onlineCPUs()
+	out.CPU.Online, out.CPU.System = uint32(online), s.At*uint64(online)
+	u, t := &out.CPU.Usage, &out.CPU.Throttling
+	u.Total, u.PerCPU, u.Kernel, u.User = s.CPU, s.PerCPU, s.CPUKernel, s.CPUUser
+	t.Periods, t.ThrottledPeriods, t.ThrottledTime = s.Periods, s.ThrottledPeriods, s.Throttle
+	return out
+}
+
 // Usage measures a running container. Its network is that of its first process.
 func (Groups) Usage(path string, pid int) (*api.Stats, error) {
 	g, err := cgroup.Open(path)
@@ -39,12 +59,7 @@ func (Groups) Usage(path string, pid int) (*api.Stats, error) {
 		return nil, fmt.Errorf("measure cgroup %s: it is empty: %w", path, fs.ErrNotExist)
 	}
 	v2 := len(g.Dirs()) == 0
-	out := &api.Stats{Read: time.Now().UTC()}
-	online := onlineCPUs()
-	out.CPU.Online, out.CPU.System = uint32(online), s.At*uint64(online)
-	u, t := &out.CPU.Usage, &out.CPU.Throttling
-	u.Total, u.PerCPU, u.Kernel, u.User = s.CPU, s.PerCPU, s.CPUKernel, s.CPUUser
-	t.Periods, t.ThrottledPeriods, t.ThrottledTime = s.Periods, s.ThrottledPeriods, s.Throttle
+	out := cpuUsage(&s)
 	out.Pids.Current, out.Pids.Limit = s.Pids, s.PidsLimit
 	m := &out.Memory
 	m.Usage, m.MaxUsage, m.Failures, m.Limit = s.Memory, s.MemoryMax, s.MemoryFailures, s.MemoryLimit

@@ -7,7 +7,8 @@
 # package. The kernel is kept in $V2_CACHE (/var/tmp/lighter-v2). V2_SECONDS bounds it.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- ./linux/cgroup ./linux/proc ./runtime ./runtime/oci
+[ $# -gt 0 ] || set -- ./linux/cgroup ./linux/proc ./runtime ./runtime/oci ./stories
+stories=${V2_STORIES:-'limits|update|stats|oom|ipc|devices|lifecycle|exec'}
 cache=${V2_CACHE:-/var/tmp/lighter-v2}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,6 +27,15 @@ cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"; done
 cp "$cache/overlay.ko" "$root/"
 for pkg; do
+	if [ "$pkg" = ./stories ]; then
+		mkdir -p "$root/stories" "$work/tree/bin" "$work/tree/etc" "$work/tree/tmp" "$work/tree/root" "$work/tree/home"
+		CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/stories/" ./cmd/lighter ./cmd/lighterd ./cmd/lighterhub
+		cp -r stories/testdata "$root/stories/"
+		cp -a "$root"/bin/* "$work/tree/bin/"
+		printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >"$work/tree/etc/passwd"
+		printf 'root:x:0:\nuser:x:1000:\nstaff:x:50:user\n' >"$work/tree/etc/group"
+		tar -C "$work/tree" --numeric-owner --owner=0 --group=0 -cf "$root/stories/busybox.tar" .
+	fi
 	CGO_ENABLED=0 go test -c -o "$root/tests/$(echo "$pkg" | tr -d . | tr / _ | sed 's/^_//').test" "$pkg"
 done
 
@@ -35,6 +45,7 @@ cat >"$root/init" <<'INIT'
 mount -t tmpfs -o size=1g tmpfs /new
 for dir in proc sys dev tmp etc root run; do mkdir -p /new/$dir; done
 cp -a /bin /tests /overlay.ko /second /new/
+[ ! -d /stories ] || cp -a /stories /new/
 exec switch_root /new /second
 INIT
 cat >"$root/second" <<'SECOND'
@@ -48,7 +59,9 @@ insmod /overlay.ko; ip link set lo up; echo root:x:0:0:root:/root:/bin/sh >/etc/
 cd /tmp
 for t in /tests/*; do
 	echo "=== ${t##*/}"
-	$t -test.timeout 600s -test.v >/tmp/out 2>&1; code=$?
+	run=
+	[ "${t##*/}" != stories.test ] || { cd /stories; export LIGHTER_STORIES_BIN=/stories; run="-test.run ^TestStories\$/^($(cat /stories/which))\$"; }
+	$t $run -test.timeout 600s -test.v >/tmp/out 2>&1; code=$?
 	grep -vE '^ *(=== |--- PASS|PASS)' /tmp/out
 	echo "=== ${t##*/}: exit code $code"
 done
@@ -56,6 +69,7 @@ left=$(find /sys/fs/cgroup -mindepth 1 -type d); [ -z "$left" ] || echo "cgroups
 poweroff -f
 SECOND
 chmod +x "$root/init" "$root/second"
+[ ! -d "$root/stories" ] || printf %s "$stories" >"$root/stories/which"
 (cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
 
 timeout "${V2_SECONDS:-900}" qemu-system-x86_64 -M q35 -cpu max -m 2500 -smp 2 -kernel "$cache/vmlinuz" -initrd "$work/initrd" \

@@ -39,7 +39,9 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin, busyboxTar = filepath.Join(dir, "bin"), filepath.Join(dir, "busybox.tar")
-	if os.Getuid() == 0 && !testing.Short() {
+	if ready := os.Getenv("LIGHTER_STORIES_BIN"); ready != "" { // where nothing can be built
+		bin, busyboxTar = ready, filepath.Join(ready, "busybox.tar")
+	} else if os.Getuid() == 0 && !testing.Short() {
 		for _, cmd := range []*exec.Cmd{
 			exec.Command("go", "build", "-o", bin+"/", "lighter/cmd/lighter", "lighter/cmd/lighterd", "lighter/cmd/lighterhub"),
 			exec.Command("sh", "-euc", busyboxScript, "sh", busyboxTar),

@@ -65,13 +65,16 @@ func (t Control) Stats(ctx context.Context, ref string, stream, oneShot bool, em
 // once measures once: twice a moment apart, so that the answer tells how busy the
 // container is, unless the client wants to do that itself (oneShot).
 func (c *container) once(ctx context.Context, oneShot bool) (*api.Stats, error) {
-	first, err := c.sample(nil)
-	if err != nil || first.Read.IsZero() {
-		return first, err
+	if snap := c.now(); oneShot || !snap.phase.alive() {
+		s, err := c.sample(nil)
+		if err == nil && !s.Read.IsZero() {
+			s.Name, s.ID = "", "" // as Docker leaves them out
+		}
+		return s, err
 	}
-	if oneShot {
-		first.Name, first.ID = "", "" // as Docker leaves them out
-		return first, nil
+	first, err := c.cs.Groups.CPU(c.cs.cgroup(c.now().record))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	t := time.NewTimer(statsApart)
 	defer t.Stop()

@@ -23,6 +23,8 @@ type Groups interface {
 	// WatchOOM calls killed whenever the kernel has killed a process of the group for want
 	// of memory, until ctx ends or the group is gone. told says that those up to now are known.
 	WatchOOM(ctx context.Context, path string, told bool, killed func()) error
+	// CPU is the part of Usage that is about CPU time.
+	CPU(path string) (*api.Stats, error)
 }
 
 // Control is what is done through the control groups of containers: it measures and limits.

@@ -56,6 +56,8 @@ func (g *fakeGroups) Usage(string, int) (*api.Stats, error) {
 	return s, nil
 }
 
+func (g *fakeGroups) CPU(path string) (*api.Stats, error) { return g.Usage(path, 0) }
+
 // asks makes a request of limits.
 func asks(r api.Resources) api.UpdateContainer { return api.UpdateContainer{Resources: r} }
 

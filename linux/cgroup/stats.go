@@ -33,10 +33,31 @@ type IOStats struct {
 
 // Stats reads what the group uses now.
 func (g *Group) Stats() Stats {
+	s := g.CPUStats()
 	if g.layout.Mode == V2 {
-		return statsV2(g)
+		statsV2(g, &s)
+	} else {
+		statsV1(g, &s)
 	}
-	return statsV1(g)
+	return s
+}
+
+// CPUStats is the part of Stats that is about CPU time.
+func (g *Group) CPUStats() (s Stats) {
+	if g.layout.Mode == V2 {
+		cpuV2(g, &s)
+	} else {
+		cpuV1(g, &s)
+	}
+	return s
+}
+
+// folder is the group's folder for a version 1 controller, or a path below which there is nothing.
+func (g *Group) folder(controller string) string {
+	if d, ok := g.dir(controller); ok {
+		return d.Path
+	}
+	return "/dev/null"
 }
 
 // parseUint reads a number; what is none, such as "max", is 0.
@@ -85,29 +106,25 @@ func sinceBoot() uint64 {
 // tick is the unit of cpuacct.stat: USER_HZ is 100 on every machine that Go runs on.
 const tick = 1e9 / 100
 
-func statsV1(g *Group) Stats {
-	var s Stats
-	dir := func(controller string) string {
-		if d, ok := g.dir(controller); ok {
-			return d.Path
-		}
-		return "/dev/null" // below which there is nothing
-	}
-	acct := dir("cpuacct")
+func cpuV1(g *Group, s *Stats) {
+	acct := g.folder("cpuacct")
 	s.CPU, s.At = number64(acct+"/cpuacct.usage"), sinceBoot()
 	for _, n := range words(acct + "/cpuacct.usage_percpu") {
 		s.PerCPU = append(s.PerCPU, parseUint(n))
 	}
 	t := fields(acct + "/cpuacct.stat")
 	s.CPUUser, s.CPUKernel = t["user"]*tick, t["system"]*tick
-	t = fields(dir("cpu") + "/cpu.stat")
+	t = fields(g.folder("cpu") + "/cpu.stat")
 	s.Periods, s.ThrottledPeriods, s.Throttle = t["nr_periods"], t["nr_throttled"], t["throttled_time"]
-	numbers(dir("memory"), map[string]*uint64{
+}
+
+func statsV1(g *Group, s *Stats) {
+	numbers(g.folder("memory"), map[string]*uint64{
 		"memory.usage_in_bytes": &s.Memory, "memory.max_usage_in_bytes": &s.MemoryMax, "memory.limit_in_bytes": &s.MemoryLimit,
 		"memory.failcnt": &s.MemoryFailures, "memory.memsw.usage_in_bytes": &s.Swap, "memory.memsw.limit_in_bytes": &s.SwapLimit,
 	})
-	s.MemoryDetails = fields(dir("memory") + "/memory.stat")
-	numbers(dir("pids"), map[string]*uint64{"pids.current": &s.Pids, "pids.max": &s.PidsLimit})
+	s.MemoryDetails = fields(g.folder("memory") + "/memory.stat")
+	numbers(g.folder("pids"), map[string]*uint64{"pids.current": &s.Pids, "pids.max": &s.PidsLimit})
 	at := map[string]int{} // "8:0 Read" → index in s.IO
 	for _, file := range []struct {
 		name string
@@ -116,7 +133,7 @@ func statsV1(g *Group) Stats {
 		{"io_service_bytes", func(d *IOStats) *uint64 { return &d.Bytes }},
 		{"io_serviced", func(d *IOStats) *uint64 { return &d.Count }},
 	} {
-		text, _ := readFile(dir("blkio") + "/blkio.throttle." + file.name + "_recursive")
+		text, _ := readFile(g.folder("blkio") + "/blkio.throttle." + file.name + "_recursive")
 		for line := range strings.Lines(text) {
 			f := strings.Fields(line) // "8:0 Read 4096"; the last line is a total
 			if len(f) != 3 {
@@ -132,7 +149,6 @@ func statsV1(g *Group) Stats {
 			*file.to(&s.IO[i]) = parseUint(f[2])
 		}
 	}
-	return s
 }
 
 func newIO(device, op string) IOStats {
@@ -140,13 +156,15 @@ func newIO(device, op string) IOStats {
 	return IOStats{Major: parseUint(major), Minor: parseUint(minor), Op: op}
 }
 
-func statsV2(g *Group) Stats {
-	var s Stats
+func cpuV2(g *Group, s *Stats) {
 	const micro = 1000
 	t := fields(g.unified + "/cpu.stat")
 	s.At = sinceBoot()
 	s.CPU, s.CPUUser, s.CPUKernel = t["usage_usec"]*micro, t["user_usec"]*micro, t["system_usec"]*micro
 	s.Periods, s.ThrottledPeriods, s.Throttle = t["nr_periods"], t["nr_throttled"], t["throttled_usec"]*micro
+}
+
+func statsV2(g *Group, s *Stats) {
 	var swap, swapMax uint64
 	numbers(g.unified, map[string]*uint64{
 		"memory.current": &s.Memory, "memory.peak": &s.MemoryMax, "memory.max": &s.MemoryLimit, "memory.swap.current": &swap,
@@ -156,7 +174,7 @@ func statsV2(g *Group) Stats {
 	if swapMax > 0 && s.MemoryLimit > 0 {
 		s.SwapLimit = s.MemoryLimit + swapMax
 	}
-	t = fields(g.unified + "/memory.events")
+	t := fields(g.unified + "/memory.events")
 	s.MemoryFailures, s.OOMs = t["max"], t["oom"]
 	s.MemoryDetails = fields(g.unified + "/memory.stat")
 	text, _ := readFile(g.unified + "/io.stat")
@@ -175,5 +193,4 @@ func statsV2(g *Group) Stats {
 		}
 		s.IO = append(s.IO, read, write)
 	}
-	return s
 }
