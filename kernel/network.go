@@ -280,7 +280,7 @@ func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.Fil
 	}
 	if err != nil {
 		s.space.Close()
-		return nil, errors.Join(err, n.cut(append(ifs, first)...))
+		return nil, errors.Join(err, n.cut(first), n.cut(ifs...))
 	}
 	return s.space, nil
 }
