@@ -65,6 +65,7 @@ func (n *Network) Apply(f netspec.Firewall) error {
 
 // put brings the kernel's table to what is wanted. The lock is held.
 func (w *firewall) put() error {
+	before := w.have
 	err := w.conn.Replace(w.have, w.want)
 	if err != nil && w.have != nil {
 		// Somebody has changed it: then all of it is made anew.
@@ -75,7 +76,11 @@ func (w *firewall) put() error {
 		w.have = nil
 		return fmt.Errorf("set up the packet filter (--firewall=none does without): %w", missing(err, "nftables", "CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ or CONFIG_NFT_FIB_INET", "nft_chain_nat"))
 	}
+	moved := net.Moved(before, w.want)
 	w.have = w.want
+	if moved != nil {
+		return w.conn.Forget(moved)
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	stdnet "net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -260,6 +261,9 @@ func TestFlushed(t *testing.T) {
 	if there := names(t, c); len(there) != 1 || there[0] != "lighter-test" {
 		t.Errorf("there is not one table alone: %v", there)
 	}
+	if err := c.Replace(nil, net.Firewall("other", netspec.Firewall{})); err != nil {
+		t.Fatal(err)
+	}
 	for range 3 {
 		if err := c.Remove("lighter-test"); err != nil {
 			t.Fatal(err)
@@ -271,8 +275,8 @@ func TestFlushed(t *testing.T) {
 	}
 	refused(t, w.neighbour, "10.9.0.3:80")
 	w.apply(t, netspec.Firewall{})
-	if left := names(t, c); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	if left := names(t, c); len(left) != 1 || left[0] != "other" {
+		t.Errorf("somebody else's table is to be left, and alone: %v", left)
 	}
 }
 
@@ -347,4 +351,58 @@ func TestManyPorts(t *testing.T) {
 	w.apply(t, rules(nil))
 	refused(t, w.neighbour, hostWire+":15555")
 	reaches(t, w.neighbour, hostWire+":8081", neighbourWire+":")
+}
+
+// TestMovedUDP has a client that goes on from one port while what it talks to is
+// published, moves to another container, and is no longer published.
+func TestMovedUDP(t *testing.T) {
+	w := newWorld(t)
+	var servers []stdnet.PacketConn
+	for _, ns := range []*os.File{w.a, w.b} {
+		err := net.In(ns, func() error {
+			s, err := stdnet.ListenPacket("udp", ":53")
+			servers = append(servers, s)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var client stdnet.Conn
+	err := net.In(w.neighbour, func() (err error) { client, err = stdnet.Dial("udp", hostWire+":53"); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	token := byte(0)
+	heard := func(who stdnet.PacketConn, patience time.Duration) bool {
+		token++
+		for range 2 {
+			client.Write([]byte{token}) // refused, as what was sent before was: the reading tells
+		}
+		who.SetReadDeadline(time.Now().Add(patience))
+		for buf := make([]byte, 8); ; {
+			_, _, err := who.ReadFrom(buf)
+			if err != nil || buf[0] == token {
+				return err == nil
+			}
+		}
+	}
+	w.apply(t, rules(nil))
+	if heard(servers[0], never) || heard(servers[1], never) {
+		t.Error("heard, and not published")
+	}
+	for i, to := range []string{"10.9.0.2:53", "10.8.0.2:53", "10.9.0.2:53"} {
+		w.apply(t, rules(func(f *netspec.Firewall) { publish(f, "udp", "0.0.0.0:53", to, "") }))
+		if !heard(servers[i%2], soon) {
+			t.Errorf("published to %s, and not heard there", to)
+		}
+	}
+	w.apply(t, rules(nil))
+	if heard(servers[0], never) {
+		t.Error("no longer published, and heard")
+	}
+	for _, s := range servers {
+		s.Close()
+	}
 }
