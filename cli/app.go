@@ -65,7 +65,7 @@ func Main(ctx context.Context, config Config) int {
 		return 0
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(a.Err, text)
+		fmt.Fprintln(a.Err, dockerTypes(text))
 	}
 	var e *exitError
 	if errors.As(err, &e) && e.code != 0 {

@@ -90,13 +90,29 @@ func TestUnixTime(t *testing.T) {
 
 func TestHints(t *testing.T) {
 	a := &App{name: "lighter"}
+	var names []string
+	for _, e := range a.commands() {
+		names = append(names, e.name)
+	}
 	for typed, want := range map[string]string{"rnu": "run", "imags": "images", "inspec": "inspect", "zzz": "", "exce": "exec", "attch": "attach"} {
-		if got := nearest(typed, a.commands()); got != want {
+		if got := nearest(typed, names); got != want {
 			t.Errorf("%q: got %q, want %q", typed, got, want)
 		}
 	}
 	if err := a.unknownCommand("rnu"); !strings.Contains(err.Error(), "hint: did you mean 'lighter run'?") {
 		t.Error(err)
+	}
+	for name, hints := range map[string]bool{"lighter": true, "docker": false} {
+		var stderr strings.Builder
+		a := &App{name: name}
+		root := a.root()
+		root.AddCommand(newContainer(a))
+		root.SetArgs([]string{"container", "inspct"})
+		root.SetErr(&stderr)
+		err := root.Execute()
+		if err == nil || strings.Contains(err.Error(), "hint: did you mean '"+name+" container inspect'?") != hints {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if err := (&App{name: "docker"}).unknownCommand("rnu"); strings.Contains(err.Error(), "hint") {
 		t.Error(err)

@@ -190,6 +190,9 @@ func (o *containerFlags) addResources(f *pflag.FlagSet) {
 	f.IntVar(&o.oomScoreAdj, "oom-score-adj", 0, "How readily it is killed when memory is short (-1000 to 1000)")
 	f.Int64Var(&o.pids, "pids-limit", 0, "Processes it may have (-1 for any number)")
 	f.Var(&o.shmSize, "shm-size", "Size of /dev/shm")
+	for _, name := range []string{"cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"} {
+		f.Lookup(name).Hidden = true // they are there to be refused, as in Docker's help
+	}
 }
 
 // resources gives the limits that the flags ask for.

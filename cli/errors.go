@@ -50,8 +50,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	case cmd.HasSubCommands():
 		path := cmd.CommandPath()
-		return fmt.Errorf("%s: unknown command: %s %s\n\nUsage:  %s\n\nRun '%s --help' for more information",
-			cmd.Root().Name(), path, args[0], cmd.UseLine(), path)
+		return fmt.Errorf("%s: unknown command: %s %s\n\nUsage:  %s\n\nRun '%s --help' for more information%s",
+			cmd.Root().Name(), path, args[0], cmd.UseLine(), path, nearestBelow(cmd, args[0]))
 	}
 	return argsError(cmd, "Run", "accepts no arguments")
 }
@@ -108,23 +108,45 @@ func plural(word string, n int) string {
 func (a *App) unknownCommand(name string) error {
 	text := fmt.Sprintf("%s: unknown command: %s %s\n\nRun '%s --help' for more information", a.name, a.name, name, a.name)
 	if !a.docker() {
-		if near := nearest(name, a.commands()); near != "" {
-			text += fmt.Sprintf("\nhint: did you mean '%s %s'?", a.name, near)
+		var names []string
+		for _, e := range a.commands() {
+			names = append(names, e.name)
 		}
+		text += didYouMean(a.name, name, names)
 	}
 	return fmt.Errorf("%s", text)
 }
 
-// nearest gives the entry whose name is at most two edits away, or begins with name.
-func nearest(name string, list []entry) string {
+// nearestBelow is the hint for an unknown command of a group, by our own name.
+func nearestBelow(cmd *cobra.Command, name string) string {
+	if cmd.Root().Name() == "docker" {
+		return ""
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(append(names, c.Name()), c.Aliases...)
+	}
+	return didYouMean(cmd.CommandPath(), name, names)
+}
+
+// didYouMean is a line for the name that comes nearest, empty when none does.
+func didYouMean(path, name string, names []string) string {
+	if near := nearest(name, names); near != "" {
+		return fmt.Sprintf("\nhint: did you mean '%s %s'?", path, near)
+	}
+	return ""
+}
+
+// nearest gives the name that is at most two edits away, or begins with name.
+func nearest(name string, names []string) string {
 	best, least := "", 3
-	for _, e := range list {
-		d := distance(name, e.name)
-		if strings.HasPrefix(e.name, name) && len(name) > 1 {
+	for _, n := range names {
+		d := distance(name, n)
+		if strings.HasPrefix(n, name) && len(name) > 1 {
 			d = 1
 		}
 		if d < least && d < len(name) {
-			best, least = e.name, d
+			best, least = n, d
 		}
 	}
 	return best

@@ -191,6 +191,20 @@ func templateFuncs() template.FuncMap {
 	}
 }
 
+// dockerTypes gives the values of templates the names that they have in Docker's errors,
+// by which scripts may know them: `can't evaluate field X in type *formatter.…`.
+func dockerTypes(text string) string {
+	if !strings.Contains(text, "in type ") {
+		return text
+	}
+	return strings.NewReplacer(
+		"*cli.psRow", "*formatter.ContainerContext", "*cli.imageRow", "*formatter.imageContext",
+		"*cli.historyRow", "*image.historyContext", "*cli.networkRow", "*network.networkContext",
+		"*cli.volumeRow", "*formatter.volumeContext", "*cli.statsRow", "*container.statsContext",
+		"*api.Event", "*events.Message", "cli.infoOut", "system.dockerInfo", "cli.versions", "system.versionInfo",
+	).Replace(text)
+}
+
 // headerFuncs leave a heading as it is; pad pads it as well.
 func headerFuncs() template.FuncMap {
 	same := func(s string) string { return s }

@@ -74,6 +74,9 @@ func (g *globals) check() error {
 	default:
 		return fmt.Errorf("Unable to parse logging level: %s", g.logLevel)
 	}
+	if len(g.hosts) > 1 {
+		return errors.New("Failed to initialize: unable to resolve docker endpoint: Specify only one -H")
+	}
 	if g.context != "" && len(g.hosts) > 0 {
 		return errors.New("conflicting options: cannot specify both --host and --context")
 	}
@@ -110,15 +113,12 @@ func unquote(s string) string {
 	return s
 }
 
-// hostFlag takes one address.
+// hostFlag takes addresses, of which there may be one.
 type hostFlag struct{ list *[]string }
 
 func (h *hostFlag) String() string { return strings.Join(*h.list, "") }
-func (*hostFlag) Type() string     { return "string" }
+func (*hostFlag) Type() string     { return "list" }
 func (h *hostFlag) Set(s string) error {
-	if len(*h.list) > 0 {
-		return errors.New("specify only one -H")
-	}
 	*h.list = append(*h.list, s)
 	return nil
 }
@@ -158,7 +158,7 @@ func parseHost(s string, secure bool) (string, error) {
 	case "ssh":
 		return "", errors.New("ssh:// is not spoken; forward the socket with `ssh -L` and name it with --host unix://…")
 	}
-	return "", fmt.Errorf("unable to parse docker host `%s`", s)
+	return "", fmt.Errorf("Failed to initialize: unable to resolve docker endpoint: invalid bind address format: %s", s)
 }
 
 func parseTCP(addr string, secure bool) (string, error) {
@@ -181,7 +181,7 @@ func parseTCP(addr string, secure bool) (string, error) {
 		p = port
 	}
 	if _, err := strconv.ParseUint(p, 10, 16); err != nil {
-		return "", fmt.Errorf("invalid bind address format: %s", addr)
+		return "", fmt.Errorf("Failed to initialize: unable to resolve docker endpoint: invalid bind address format: %s", addr)
 	}
 	return "tcp://" + net.JoinHostPort(host, p) + base, nil
 }

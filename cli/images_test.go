@@ -56,7 +56,7 @@ func TestImagesAsDocker(t *testing.T) {
 	for _, line := range readLines(t, "images.txt") {
 		t.Run(line, func(t *testing.T) {
 			theirs, ours := both(t, docker, answers, dir, nil, words(line)...)
-			theirs.err = strings.NewReplacer("formatter.imageContext", "cli.imageRow", "image.historyContext", "cli.historyRow", "SRun", "Run").Replace(theirs.err)
+			theirs.err = strings.NewReplacer("SRun", "Run").Replace(theirs.err)
 			compare(t, theirs, ours)
 			want, got := essential(theirs.calls), essential(ours.calls)
 			if !reflect.DeepEqual(want, got) {

@@ -48,6 +48,7 @@ func newStart(a *App) *cobra.Command {
 	f.StringVar(&o.detachKeys, "detach-keys", "", "Keys that leave the container (default ctrl-p,ctrl-q)")
 	f.StringVar(&o.checkpoint, "checkpoint", "", "Go on from this checkpoint")
 	f.StringVar(&o.checkpointDir, "checkpoint-dir", "", "Folder of the checkpoint")
+	f.Lookup("checkpoint").Hidden, f.Lookup("checkpoint-dir").Hidden = true, true
 	return cmd
 }
 

@@ -189,7 +189,7 @@ func readFilter(cs *Containers, o *ListOptions) (*filter, error) {
 		}
 	}
 	if _, err := f.Bool("is-task", false); err != nil {
-		return nil, err
+		return nil, invalid("invalid filter 'is-task=[%s]'", strings.Join(f.Filters["is-task"], " "))
 	}
 	for _, v := range f.Filters["name"] {
 		re, err := regexp.Compile(v)

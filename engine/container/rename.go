@@ -25,7 +25,7 @@ func (cs *Containers) Rename(_ context.Context, ref, name string) error {
 	if old.phase == gone {
 		return api.Errorf(api.NotFound, "No such container: %s", ref)
 	}
-	if err := cs.index.claim(name, c.id); err != nil {
+	if err := cs.index.claim("/"+strings.TrimPrefix(name, "/"), c.id); err != nil {
 		return api.Errorf(api.KindOf(err), "Error when allocating new name: %w", err)
 	}
 	name = strings.TrimPrefix(name, "/")
