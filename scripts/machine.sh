@@ -4,6 +4,8 @@
 set -eu
 echo "# mounts"; awk '{ print $5, $9 }' /proc/self/mountinfo | sort
 echo "# interfaces"; ls /sys/class/net
+echo "# nftables"; CGO_ENABLED=0 go test -count=1 -run '^TestHere$' -v ./linux/net | grep '^table ' || true
+echo "# forwarding"; cat /proc/sys/net/ipv4/ip_forward
 echo "# cgroups"; find /sys/fs/cgroup -type d -path '*lighter*' 2>/dev/null | sort
 echo "# processes"
 for exe in /proc/[0-9]*/exe; do
