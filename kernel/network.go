@@ -52,7 +52,7 @@ func NewNetwork(table string, warn func(error)) *Network {
 func (n *Network) Close() error {
 	n.pool.close()
 	n.closer.work.Wait()
-	if n.open() != nil {
+	if n.host == nil {
 		return nil
 	}
 	return errors.Join(n.firewall.close(), n.host.Close(), n.home.Close())

@@ -209,6 +209,10 @@ func TestModes(t *testing.T) {
 	reaches(t, w.a2, direct, "10.9.0.3:")
 	reaches(t, w.host, direct, "10.9.0.1:")
 
+	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Mode4 = "isolated" })
+	refused(t, w.neighbour, direct)
+	refused(t, w.neighbour, published)
+
 	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Masquerade = false })
 	reaches(t, w.a, neighbourWire+":80", "10.9.0.2:") // the neighbour knows the way back
 	reaches(t, w.a, hostWire+":8080", "10.9.0.1:")

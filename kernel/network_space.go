@@ -266,7 +266,13 @@ func interfaceSysctls(i netspec.Interface) error {
 		return err
 	}
 	for name, value := range i.Sysctls {
-		path := strings.ReplaceAll(strings.ReplaceAll(name, ".", "/"), "IFNAME", i.Name)
+		// Only what is the interface's own: all else may be the host's.
+		path := strings.ReplaceAll(name, ".", "/")
+		if before, after, ok := strings.Cut(path, "/IFNAME/"); ok && strings.HasPrefix(before, "net/") {
+			path = before + "/" + i.Name + "/" + after
+		} else {
+			return fmt.Errorf("sysctl %s is not one of an interface: net.ipv4.conf.IFNAME.…, for example", name)
+		}
 		if err := net.Sysctl(path, value); err != nil {
 			return err
 		}
@@ -275,7 +281,7 @@ func interfaceSysctls(i netspec.Interface) error {
 }
 
 // announce tells the neighbours of the addresses. An interface that chose its MAC itself
-// has one that nobody knew before.
+// has one that nobody knew before. Where nothing can be sent, nobody is there to hear.
 func announce(s *space, i netspec.Interface, mac stdnet.HardwareAddr) error {
 	if mac == nil {
 		link, err := s.conn.ByIndex(s.far)
@@ -285,9 +291,7 @@ func announce(s *space, i netspec.Interface, mac stdnet.HardwareAddr) error {
 		mac = link.MAC
 	}
 	for _, a := range i.Addrs {
-		if err := s.say.Announce(s.far, mac, a.Addr()); err != nil {
-			return err
-		}
+		s.say.Announce(s.far, mac, a.Addr())
 	}
 	return nil
 }

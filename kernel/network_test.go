@@ -231,6 +231,13 @@ func TestPlug(t *testing.T) {
 	if err := n.Plug(a, i); err == nil {
 		t.Error("the same interface twice")
 	}
+	for _, bad := range []string{"kernel.core_pattern", "net.ipv4.conf.all.rp_filter", "net/../kernel/IFNAME/x", "IFNAME.x"} {
+		other := onBridge(3, "10.9.0.4/16")
+		other.Name, other.Sysctls = "eth2", map[string]string{bad: "1"}
+		if err := n.Plug(a, other); err == nil {
+			t.Errorf("%s can be set", bad)
+		}
+	}
 	listen(t, b, "10.9.0.2:80")
 	reaches(t, a, "10.9.0.2:80", "10.9.0.3:")
 	err := net.In(a, func() error {
@@ -332,5 +339,39 @@ func BenchmarkSandbox(b *testing.B) {
 				ns.Close()
 			}
 		})
+	}
+}
+
+// TestAnnounced has a neighbour remember who had an address before.
+func TestAnnounced(t *testing.T) {
+	n, _ := host(t)
+	bring(t, n, bridge0)
+	neighbour := sandbox(t, n, onBridge(9, "10.9.0.9/16", "fd09::9/64"))
+	for number := range 2 {
+		i := onBridge(1+number, "10.9.0.2/16", "fd09::2/64")
+		ns, err := n.Sandbox(context.Background(), []netspec.Interface{i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, addr := range []string{"10.9.0.2", "fd09::2"} {
+			var l stdnet.Listener
+			err := net.In(ns, func() (err error) { l, err = stdnet.Listen("tcp", stdnet.JoinHostPort(addr, "80")); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				if c, err := l.Accept(); err == nil {
+					c.Close()
+				}
+			}()
+			if _, err := reach(neighbour, stdnet.JoinHostPort(addr, "80"), 3*time.Second); err != nil {
+				t.Errorf("%s, owner %d: %v", addr, number, err)
+			}
+			l.Close()
+		}
+		if err := n.Unplug(ns, "eth0"); err != nil {
+			t.Error(err)
+		}
+		ns.Close()
 	}
 }

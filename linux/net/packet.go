@@ -25,17 +25,13 @@ func NewAnnouncer() (*Announcer, error) {
 // Close closes the socket.
 func (a *Announcer) Close() error { return unix.Close(a.fd) }
 
-// Announce sends a gratuitous ARP, or an unsolicited neighbour advertisement.
-func (a *Announcer) Announce(link int, mac stdnet.HardwareAddr, ip netip.Addr) error {
+// Announce sends a gratuitous ARP, or an unsolicited neighbour advertisement, if it can.
+func (a *Announcer) Announce(link int, mac stdnet.HardwareAddr, ip netip.Addr) {
 	frame := arp(mac, ip)
 	if ip.Is6() {
 		frame = advertisement(mac, ip)
 	}
-	to := &unix.SockaddrLinklayer{Ifindex: link, Halen: 6}
-	if err := unix.Sendto(a.fd, frame, 0, to); err != nil {
-		return fmt.Errorf("announce %s: %w", ip, err)
-	}
-	return nil
+	unix.Sendto(a.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link, Halen: 6})
 }
 
 // arp is a request for one's own address, which all hear.
