@@ -34,6 +34,7 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 	cs := c.cs
 	auto := c.now().Host.AutoRemove && c.keep.Load() == 0
 	began, exits, oom := c.now().StartedAt, c.now().exits, false
+	late := false
 	// A container about to be removed leaves no history: should the engine die before
 	// the removal, the next one finds it not running, and removes it.
 	s, err := c.change(!auto, func(n *snapshot) error {
@@ -53,6 +54,9 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 			began = n.StartedAt
 		}
 		next := c.retries.follows(n, e.Code)
+		if n.presumed { // as what an engine finds ended when it comes up
+			n.presumed, late, next = false, true, toExit
+		}
 		if err := n.move(next); err != nil {
 			return err
 		}
@@ -87,6 +91,12 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 		cs.ships.Ended(c.id)
 	}
 	cs.work.Go(func() { c.afterExit(context.WithoutCancel(ctx), s, auto) })
+	if late && atBoot(s) {
+		cs.work.Go(func() {
+			cs.index.await(cs.alarms.life, s)
+			revive(cs, s)
+		})
+	}
 }
 
 // afterExit frees what the container held while it ran, and removes it if it was

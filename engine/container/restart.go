@@ -68,6 +68,7 @@ func (r *retries) begin(n *snapshot, ran time.Duration) {
 // up, as Docker does.
 func (r *retries) start(ctx context.Context, of int) {
 	c := r.c
+	c.cs.index.await(ctx, c.now())
 	c.verb.Lock()
 	defer c.verb.Unlock()
 	c.state.Lock() // the exit may still be on its way to the disk
@@ -161,28 +162,15 @@ func atBoot(s *snapshot) bool {
 const bootStarts = 4
 
 // Revive starts what restart policies say is to run when the engine has come up. It
-// returns at once. Who lives in another's namespaces comes after that one.
+// returns at once.
 func Revive(cs *Containers) {
-	wait := map[string]chan struct{}{}
-	var list []*snapshot
-	for _, s := range cs.index.all() {
-		if atBoot(s) {
-			list = append(list, s)
-			wait[s.ID] = make(chan struct{})
-		}
-	}
 	turn := make(chan struct{}, bootStarts)
-	for _, s := range list {
+	for _, s := range cs.index.all() {
+		if !atBoot(s) {
+			continue
+		}
 		cs.work.Go(func() {
-			defer close(wait[s.ID])
-			for _, mode := range []string{s.Host.NetworkMode, s.Host.PidMode, s.Host.IpcMode} {
-				if ref, joins := shared(mode); joins && wait[ref] != nil && ref != s.ID {
-					select {
-					case <-wait[ref]:
-					case <-time.After(limbo): // they may wait for one another
-					}
-				}
-			}
+			cs.index.await(cs.alarms.life, s)
 			turn <- struct{}{}
 			defer func() { <-turn }()
 			revive(cs, s)
@@ -190,15 +178,45 @@ func Revive(cs *Containers) {
 	}
 }
 
+// revive starts one container, if it is still as s shows it.
 func revive(cs *Containers, s *snapshot) {
 	c := cs.index.get(s.ID)
-	if c == nil || cs.alarms.life.Err() != nil {
+	if c == nil {
+		return
+	}
+	ctx := cs.alarms.life
+	if ctx.Err() != nil {
 		return
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
 	if n := c.now(); n.exits == s.exits && n.phase == s.phase { // nobody did anything with it yet
-		complain("start by the restart policy", c.id, c.start(context.WithoutCancel(cs.alarms.life), byHand))
+		complain("start by the restart policy", c.id, c.start(context.WithoutCancel(ctx), byHand))
+	}
+}
+
+// await waits, not for ever, for those whose namespaces a container joins and that are
+// about to be started themselves.
+func (x *index) await(ctx context.Context, s *snapshot) {
+	for _, mode := range []string{s.Host.NetworkMode, s.Host.PidMode, s.Host.IpcMode} {
+		ref, joins := shared(mode)
+		if !joins {
+			continue
+		}
+		other, err := x.find(ref)
+		if err != nil || other.id == s.ID {
+			continue
+		}
+		_ = within(ctx, 2*limbo, func(ctx context.Context) error { // the start tells what is missing
+			for n := other.now(); n.presumed || !n.phase.alive() && atBoot(n); n = other.now() {
+				select {
+				case <-n.superseded:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
+		})
 	}
 }
 

@@ -94,7 +94,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 		s.phase, s.Pid = running, r.Pid
 		s.StartedAt, s.ExitCode, s.Error, s.OOMKilled = r.At.UTC(), 0, "", false
 	case was.alive():
-		s.Pid = 0
+		s.Pid, s.presumed = 0, true
 	case was == removing || was == gone:
 		s.phase = exited
 	}
