@@ -319,26 +319,67 @@ func TestMacvlan(t *testing.T) {
 	}
 }
 
+// BenchmarkSandbox is what a start waits for, with the pool as it fills itself meanwhile; cold
+// is without it.
 func BenchmarkSandbox(b *testing.B) {
-	n, _ := host(b)
-	bring(b, n, bridge0)
-	for name, ifs := range map[string][]netspec.Interface{"plain": nil, "bridge": {onBridge(1, "10.9.0.2/16")}} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				ns, err := n.Sandbox(context.Background(), ifs)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if len(ifs) > 0 {
-					b.StopTimer()
-					if err := n.Unplug(ns, "eth0"); err != nil {
+	for _, cold := range []bool{false, true} {
+		for name, ifs := range map[string][]netspec.Interface{"none": nil, "bridge": {onBridge(1, "10.9.0.2/16")}} {
+			if cold {
+				name += ", cold"
+			}
+			b.Run(name, func(b *testing.B) {
+				n, _ := host(b)
+				bring(b, n, bridge0)
+				n.pool.closed = cold
+				for b.Loop() {
+					ns, err := n.Sandbox(context.Background(), ifs)
+					if err != nil {
 						b.Fatal(err)
 					}
+					b.StopTimer()
+					if err := n.cut(ifs...); err != nil {
+						b.Fatal(err)
+					}
+					ns.Close()
 					b.StartTimer()
 				}
-				ns.Close()
-			}
-		})
+			})
+		}
+	}
+}
+
+func BenchmarkDNS(b *testing.B) {
+	n, _ := host(b)
+	for b.Loop() {
+		b.StopTimer()
+		ns, err := n.Sandbox(context.Background(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		udp, tcp, err := n.DNS(ns)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		ns.Close()
+		udp.Close()
+		tcp.Close()
+		b.StartTimer()
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	w := newWorld(b)
+	many := func(f *netspec.Firewall) {
+		for p := 10000; p < 11000; p++ {
+			publish(f, "tcp", fmt.Sprintf("0.0.0.0:%d", p), "10.9.0.2:80", "br0")
+		}
+	}
+	w.apply(b, rules(many))
+	for b.Loop() {
+		w.apply(b, rules(func(f *netspec.Firewall) { many(f); publish(f, "tcp", "0.0.0.0:9", "10.9.0.2:80", "br0") }))
+		w.apply(b, rules(many))
 	}
 }
 
