@@ -74,7 +74,7 @@ func (w *firewall) put() error {
 	}
 	if err != nil {
 		w.have = nil
-		return fmt.Errorf("set up the packet filter (--firewall=none does without): %w", missing(err, "nftables", "CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ or CONFIG_NFT_FIB_INET", "nft_chain_nat"))
+		return filterError(err)
 	}
 	moved := net.Moved(before, w.want)
 	w.have = w.want
@@ -82,6 +82,15 @@ func (w *firewall) put() error {
 		return w.conn.Forget(moved)
 	}
 	return nil
+}
+
+// filterError says which parts of the kernel the packet filter needs, where one is not there.
+func filterError(err error) error {
+	if errors.Is(err, net.ErrNoSupport) || errors.Is(err, net.ErrNotThere) {
+		return fmt.Errorf("set up the packet filter: this kernel lacks a part of nftables: it needs CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_CT and CONFIG_NFT_FIB_INET "+
+			"(modules nf_tables, nft_chain_nat, nft_masq, nft_ct, nft_fib_inet), or lighterd with --firewall=none: %w", err)
+	}
+	return fmt.Errorf("set up the packet filter: %w", err)
 }
 
 func (w *firewall) remove() error {

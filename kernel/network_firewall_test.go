@@ -410,3 +410,23 @@ func TestMovedUDP(t *testing.T) {
 		s.Close()
 	}
 }
+
+func TestFilterError(t *testing.T) {
+	for _, err := range []error{net.ErrNoSupport, net.ErrNotThere} {
+		if got := filterError(err); !strings.Contains(got.Error(), "CONFIG_NFT_NAT") || !errors.Is(got, err) {
+			t.Error(got)
+		}
+	}
+	if got := filterError(net.ErrExists); strings.Contains(got.Error(), "CONFIG") {
+		t.Error(got)
+	}
+}
+
+func TestTableName(t *testing.T) {
+	if n := TableName("/run/lighter", "/run/lighter"); n != "lighter" {
+		t.Error(n)
+	}
+	if a, b := TableName("/a", "/run/lighter"), TableName("/b", "/run/lighter"); a == b || !strings.HasPrefix(a, "lighter-") {
+		t.Error(a, b)
+	}
+}

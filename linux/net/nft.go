@@ -10,7 +10,7 @@ import (
 )
 
 // errNoTables is the answer of a kernel without packet filters.
-var errNoTables = errors.New("this kernel has no nftables: CONFIG_NF_TABLES is missing (module nf_tables)")
+var errNoTables = errors.New("this kernel has no nftables: CONFIG_NF_TABLES is missing (module nf_tables); lighterd --firewall=none does without")
 
 // Table is an nftables table of family inet, as it is to be. What changes from one moment
 // to the next is mostly elements of sets, so that a port more is one element more.
