@@ -63,7 +63,7 @@ func (c mounting) makeOne(ctx context.Context, r *record, root *os.File, m *moun
 	if m.borrowed {
 		return c.cs.Volumes.Keep(m.Name, c.id)
 	}
-	w := volume.Want{Name: m.Name, Driver: m.Driver, Container: c.id, Volatile: r.Host.AutoRemove && m.Name == ""}
+	w := volume.Want{Name: m.Name, Driver: m.Driver, Container: c.id, Volatile: m.Name == ""}
 	o := m.Spec.VolumeOptions
 	if o != nil {
 		w.Labels = o.Labels

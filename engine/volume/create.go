@@ -154,8 +154,21 @@ func (vs *Volumes) make(w *Want, anonymous bool) (_ *volume, made bool, err erro
 	if err := vs.lay(v, w); err != nil {
 		return nil, false, err
 	}
+	placed, made, err := vs.place(v, w)
+	if err != nil || !made || w.Volatile {
+		return placed, made, err
+	}
+	if err := store.SyncDir(vs.Dir); err != nil {
+		vs.Release(v.Name, w.Container)
+		return nil, true, err
+	}
+	return placed, true, nil
+}
+
+// place renames a volume to where it belongs, and keeps it for its container.
+func (vs *Volumes) place(v *volume, w *Want) (_ *volume, made bool, err error) {
 	dir := filepath.Join(vs.Dir, v.Name)
-	vs.mu.Lock()
+	vs.lockFor(v.Name)
 	defer vs.mu.Unlock()
 	if other := vs.all[v.Name]; other != nil {
 		if w.Container != "" {
@@ -166,7 +179,7 @@ func (vs *Volumes) make(w *Want, anonymous bool) (_ *volume, made bool, err erro
 	if err := vs.corrupt[v.Name]; err != nil {
 		return nil, false, fmt.Errorf("there is a volume of that name that cannot be used: %w", err)
 	}
-	if err := os.Rename(temp, dir); err != nil {
+	if err := os.Rename(v.dir, dir); err != nil {
 		return nil, false, err
 	}
 	v.dir = dir
@@ -174,10 +187,20 @@ func (vs *Volumes) make(w *Want, anonymous bool) (_ *volume, made bool, err erro
 		v.users[w.Container]++
 	}
 	vs.all[v.Name] = v
-	if w.Volatile {
-		return v, true, nil
+	return v, true, nil
+}
+
+// lockFor takes the lock when no volume of the name is on its way out.
+func (vs *Volumes) lockFor(name string) {
+	for {
+		vs.mu.Lock()
+		going := vs.going[name]
+		if going == nil {
+			return
+		}
+		vs.mu.Unlock()
+		<-going
 	}
-	return v, true, store.SyncDir(vs.Dir)
 }
 
 // lay makes a volume's folders and record.
@@ -195,7 +218,15 @@ func (vs *Volumes) lay(v *volume, w *Want) error {
 			return &fillError{err}
 		}
 	}
-	return store.WriteRecord(filepath.Join(v.dir, recordFile), &v.record, !w.Volatile)
+	path := filepath.Join(v.dir, recordFile)
+	if err := store.WriteRecord(path, &v.record, false); err != nil || w.Volatile {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close()) // the names become durable with the folder's
 }
 
 func newName() string {

@@ -36,10 +36,15 @@ func (vs *Volumes) remove(v *volume) error {
 	if err := vs.forget(v); err != nil {
 		return err
 	}
-	if err := vs.clear(v); err != nil {
-		vs.mu.Lock()
+	err := vs.clear(v)
+	vs.mu.Lock()
+	close(vs.going[v.Name])
+	delete(vs.going, v.Name)
+	if err != nil {
 		vs.all[v.Name] = v
-		vs.mu.Unlock()
+	}
+	vs.mu.Unlock()
+	if err != nil {
 		return api.Errorf(api.Internal, "remove %s: %w", v.Name, err)
 	}
 	v.gone = true
@@ -56,6 +61,7 @@ func (vs *Volumes) forget(v *volume) error {
 		return api.Errorf(api.Conflict, "remove %s: volume is in use - [%s]", v.Name, strings.Join(ids, ", "))
 	}
 	delete(vs.all, v.Name)
+	vs.going[v.Name] = make(chan struct{})
 	return nil
 }
 

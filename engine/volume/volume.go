@@ -96,8 +96,9 @@ func (v *volume) mounts() bool { return v.Options["type"] != "" || v.Options["de
 type Volumes struct {
 	Deps
 
-	mu      sync.Mutex // for look-ups, entries and users; never held over I/O
+	mu      sync.Mutex // for look-ups, entries and users; held over a rename at most
 	all     map[string]*volume
+	going   map[string]chan struct{} // volumes whose folders are being taken away; closed when they have gone
 	corrupt map[string]error
 	blind   map[string]bool // containers that may use any volume, as nobody can read which
 	project uint32
@@ -108,7 +109,7 @@ type Volumes struct {
 // Open takes over the volumes in d.Dir. One whose record cannot be read is left alone,
 // and told.
 func Open(d Deps) (*Volumes, error) {
-	vs := &Volumes{Deps: d, all: map[string]*volume{}, corrupt: map[string]error{}, blind: map[string]bool{}, project: firstProject}
+	vs := &Volumes{Deps: d, all: map[string]*volume{}, going: map[string]chan struct{}{}, corrupt: map[string]error{}, blind: map[string]bool{}, project: firstProject}
 	entries, err := os.ReadDir(d.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the volumes: %w", err)
