@@ -62,7 +62,7 @@ func (vs *Volumes) Use(ctx context.Context, w Want) (*api.Volume, error) {
 	if v := vs.keep(w.Name, w.Container); v != nil {
 		return vs.filled(v, &w)
 	}
-	if err := vs.checkWant(&w); err != nil {
+	if err := checkWant(vs, &w); err != nil {
 		return nil, bad(err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -77,7 +77,7 @@ func (vs *Volumes) Use(ctx context.Context, w Want) (*api.Volume, error) {
 		return nil, bad(err)
 	}
 	if made {
-		vs.publish(v, "create")
+		v.publish(vs.Events, "create")
 		if len(v.Options) == 0 {
 			return v.wire(), nil // filled before it was there
 		}
@@ -151,7 +151,7 @@ func (vs *Volumes) make(w *Want, anonymous bool) (_ *volume, made bool, err erro
 		vs.mu.Unlock()
 	}
 	v := newVolume(r, temp)
-	if err := vs.lay(v, w); err != nil {
+	if err := v.lay(w); err != nil {
 		return nil, false, err
 	}
 	placed, made, err := vs.place(v, w)
@@ -204,7 +204,7 @@ func (vs *Volumes) lockFor(name string) {
 }
 
 // lay makes a volume's folders and record.
-func (vs *Volumes) lay(v *volume, w *Want) error {
+func (v *volume) lay(w *Want) error {
 	if err := os.Mkdir(v.data(), 0o755); err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func checkDriver(name string) error {
 }
 
 // checkWant refuses names and options that the local driver does not take.
-func (vs *Volumes) checkWant(w *Want) error {
+func checkWant(vs *Volumes, w *Want) error {
 	switch {
 	case len(w.Name) == 1:
 		return invalid("volume name is too short, names should be at least two alphanumeric characters")

@@ -48,7 +48,7 @@ func (vs *Volumes) remove(v *volume) error {
 		return api.Errorf(api.Internal, "remove %s: %w", v.Name, err)
 	}
 	v.gone = true
-	vs.publish(v, "destroy")
+	v.publish(vs.Events, "destroy")
 	return nil
 }
 
@@ -115,7 +115,7 @@ func (vs *Volumes) Prune(ctx context.Context, f api.Filters) (*api.VolumesPruned
 	if err := f.Check("label", "label!", "all"); err != nil {
 		return nil, err
 	}
-	if err := vs.blinded(); err != nil {
+	if err := blinded(vs); err != nil {
 		return nil, err
 	}
 	out := &api.VolumesPruned{VolumesDeleted: []string{}}
@@ -151,7 +151,7 @@ func (vs *Volumes) used(v *volume) int {
 }
 
 // blinded refuses to guess what a container uses whose record cannot be read.
-func (vs *Volumes) blinded() error {
+func blinded(vs *Volumes) error {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	for id := range vs.blind {

@@ -199,6 +199,6 @@ func (v *volume) wire() *api.Volume {
 	}
 }
 
-func (vs *Volumes) publish(v *volume, action string) {
-	vs.Events.Publish("volume", action, v.Name, map[string]string{"driver": Local})
+func (v *volume) publish(to *event.Log, action string) {
+	to.Publish("volume", action, v.Name, map[string]string{"driver": Local})
 }
