@@ -176,13 +176,32 @@ type Actor struct {
 	Attributes map[string]string
 }
 
-// DiskUsage answers GET /system/df.
+// DiskUsage answers GET /system/df, in bytes. What was not asked for is null.
 type DiskUsage struct {
 	LayersSize int64
 	Images     []ImageSummary
 	Containers []ContainerSummary
-	Volumes    []any
-	BuildCache []any
+	Volumes    []*Volume
+	BuildCache []BuildCache
+}
+
+// BuildCache is one piece of a builder's cache. There is no builder yet, and so none of it.
+type BuildCache struct {
+	ID          string
+	Type        string
+	Description string
+	InUse       bool
+	Shared      bool
+	Size        int64
+	CreatedAt   string
+	LastUsedAt  string `json:",omitempty"`
+	UsageCount  int
+}
+
+// BuildPruned answers POST /build/prune; the space is in bytes.
+type BuildPruned struct {
+	CachesDeleted  []string
+	SpaceReclaimed uint64
 }
 
 // Auth is the body of POST /auth, and, in base64url, the X-Registry-Auth header.

@@ -86,7 +86,9 @@ func newContainer(a *App) *cobra.Command {
 // newSystem is `system`.
 func newSystem(a *App) *cobra.Command {
 	return a.group("system", "Manage the engine", []entry{
+		{"df", newSystemDf},
 		{"events", newEvents},
 		{"info", newInfo},
+		{"prune", newSystemPrune},
 	})
 }

@@ -101,16 +101,7 @@ func pruneImages(ctx context.Context, a *App, all bool, filters api.Filters) err
 	}
 	space := uint64(0)
 	if len(report.ImagesDeleted) > 0 {
-		var b strings.Builder
-		b.WriteString("Deleted Images:\n")
-		for _, d := range report.ImagesDeleted {
-			if d.Untagged != "" {
-				fmt.Fprintln(&b, "untagged:", d.Untagged)
-			} else {
-				fmt.Fprintln(&b, "deleted:", d.Deleted)
-			}
-		}
-		fmt.Fprintln(a.Out, b.String())
+		fmt.Fprintf(a.Out, "Deleted Images:\n%s\n\n", strings.Join(deletedImages(report.ImagesDeleted), "\n"))
 		space = report.SpaceReclaimed
 	}
 	fmt.Fprintln(a.Out, "Total reclaimed space:", units.HumanSize(float64(space)))

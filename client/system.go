@@ -65,3 +65,16 @@ func (s System) Raw(ctx context.Context, query url.Values, elem ...string) ([]by
 	defer resp.Close()
 	return resp.all()
 }
+
+// DiskUsage tells what images, containers, volumes and the builder's cache take.
+func (s System) DiskUsage(ctx context.Context) (v api.DiskUsage, err error) {
+	return v, s.c.call(ctx, "GET", "/system/df", nil, nil, &v)
+}
+
+// PruneBuilds removes what a builder keeps and nothing uses; all of that when all is set.
+func (s System) PruneBuilds(ctx context.Context, all bool, filters api.Filters) (v api.BuildPruned, err error) {
+	query := url.Values{}
+	set(query, "all", all)
+	put(query, "filters", filters.Encode())
+	return v, s.c.call(ctx, "POST", "/build/prune", query, nil, &v)
+}

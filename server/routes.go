@@ -122,7 +122,7 @@ func (s *Server) volumeRoutes() []route {
 
 var buildRoutes = []route{
 	{"POST", "/build", unbuilt("building an image")},
-	{"POST", "/build/prune", unbuilt("the build cache")},
+	{"POST", "/build/prune", pruneBuilds},
 	{"POST", "/build/cancel", unbuilt("building an image")},
 	{"POST", "/session", unbuilt("a session of a builder")},
 	{"POST", "/grpc", unbuilt("BuildKit's protocol")},

@@ -86,10 +86,6 @@ func (sys *system) info(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, info)
 }
 
-func (sys *system) diskUsage(http.ResponseWriter, *request) error {
-	return notBuilt("measuring disk usage")
-}
-
 func (sys *system) events(w http.ResponseWriter, r *request) error {
 	var q event.Query
 	var err error

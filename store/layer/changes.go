@@ -93,12 +93,14 @@ type comparer struct {
 	found map[string]ChangeKind // by clean path
 }
 
+// note notes a change, and with it the folders that it lies in, as Docker does.
 func (c *comparer) note(p string, kind ChangeKind) {
 	c.found[p] = kind
-	if parent := path.Dir(p); kind != Modified && parent != "." {
-		if _, ok := c.found[parent]; !ok {
-			c.found[parent] = Modified // as its list of names changed
+	for parent := path.Dir(p); parent != "."; parent = path.Dir(parent) {
+		if _, ok := c.found[parent]; ok {
+			break
 		}
+		c.found[parent] = Modified
 	}
 }
 
@@ -160,11 +162,11 @@ func (c *comparer) replaced(in, below fs.Dir, p, name string) error {
 
 // unchanged tells whether a name is the same in two folders, by all but its content.
 func unchanged(now, before fs.Dir, name string, a, b fs.Info) (bool, error) {
-	if a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || a.Rdev != b.Rdev || a.Mtime != b.Mtime {
+	if a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || a.Rdev != b.Rdev {
 		return false, nil
 	}
-	// Of folders, too, as Docker does: one that held much is larger than its fresh copy.
-	if a.Size != b.Size {
+	// Of a folder, what changed in it says more than its time or its size.
+	if a.Mode&fs.ModeType != fs.ModeDir && (a.Mtime != b.Mtime || a.Size != b.Size) {
 		return false, nil
 	}
 	attrs, err := now.Xattrs(name)
