@@ -33,7 +33,7 @@ func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func()) {
 func (c *container) exited(ctx context.Context, e task.Exit) {
 	cs := c.cs
 	auto := c.now().Host.AutoRemove && c.keep.Load() == 0
-	began, exits, oom := c.now().StartedAt, c.now().exits, false
+	began, exits := c.now().StartedAt, c.now().exits
 	late := false
 	// A container about to be removed leaves no history: should the engine die before
 	// the removal, the next one finds it not running, and removes it.
@@ -65,18 +65,17 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 		if next == toRetry {
 			c.retries.begin(n, e.At.Sub(began))
 		}
-		// Before anybody sees it ended: who waits for the end may want its ports.
-		cs.Networks.Leave(ctx, c.id)
 		n.guessed = e.Unknown
 		n.Pid, n.ExitCode, n.FinishedAt = 0, e.Code, e.At.UTC()
-		oom = c.signals.ended(n, e)
+		if c.signals.ended(n, e) {
+			cs.publish(n, "oom")
+		}
+		// Before anybody sees it ended: who waits for the end may want its ports.
+		cs.Networks.Leave(ctx, c.id)
 		c.door.shut()
 		return nil
 	}, func(n *snapshot) {
 		c.endExecs(e.At)
-		if oom {
-			cs.publish(n, "oom")
-		}
 		for range c.stops.Swap(0) {
 			cs.publish(n, "stop") // before the death, as Docker 28 has it
 		}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func TestReason(t *testing.T) {
 	delete(w.keeper.alive, task.Name{Container: id})
 	w.keeper.mu.Unlock()
 	w.Exited(ctx, task.Exit{Name: task.Name{Container: id}, Code: 137, Signal: 9, OOMKilled: true, At: time.Now()})
-	if got := w.events(begin); len(got) != 2 || got[0] != "oom" || got[1] != "die" {
+	if got := w.events(begin); !slices.Equal(got, []string{"oom", "disconnect", "die"}) {
 		t.Error(got)
 	}
 	if got := <-waits; got.Reason != reason() || got.Reason != "out of memory: it reached its limit of 64MiB, and the kernel killed it" {
