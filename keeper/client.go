@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -146,11 +147,13 @@ func (c *Client) warn(err error) {
 
 // Launch starts a container's first process. When it returns, the program runs.
 func (c *Client) Launch(ctx context.Context, l task.Launch) (task.Started, error) {
-	spec, filter, err := compiled(l.Spec)
-	if err != nil {
-		return task.Started{}, err
+	m := message{Op: opLaunch, Name: &l.Name, Stdio: &l.Stdio, Log: &l.Log, Spec: l.Spec, Runtime: l.Runtime}
+	if l.Runtime == nil { // others compile the profile themselves
+		var err error
+		if m.Spec, m.Filter, err = compiled(l.Spec); err != nil {
+			return task.Started{}, err
+		}
 	}
-	m := message{Op: opLaunch, Name: &l.Name, Stdio: &l.Stdio, Log: &l.Log, Spec: spec, Filter: filter}
 	var files []*os.File
 	if l.Rootfs != nil {
 		m.Files, files = append(m.Files, fdRootfs), append(files, l.Rootfs)
@@ -289,14 +292,22 @@ func (c *Client) Attach(ctx context.Context, name task.Name, client task.Client)
 	}
 }
 
-// Signal sends a signal to a process. It needs no keeper: the engine holds the pidfd.
-func (c *Client) Signal(_ context.Context, name task.Name, sig int) error {
+// Signal sends a signal to a process. It needs no keeper: the engine holds the pidfd. A
+// container of a runtime of the user's is sent it by that, as its first process may be
+// something in between.
+func (c *Client) Signal(ctx context.Context, name task.Name, sig int) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	h := c.held[name]
 	if h == nil || h.pidfd == nil {
+		c.mu.Unlock()
 		return notRunning(name)
 	}
+	if r := h.Runtime; r != nil && name.Exec == "" {
+		c.mu.Unlock()
+		b := c.dirs.bundle(name.Container, *r)
+		return b.call(ctx, nil, "kill", b.id, strconv.Itoa(sig))
+	}
+	defer c.mu.Unlock()
 	err := proc.Send(h.pidfd, sig)
 	if errors.Is(err, os.ErrProcessDone) {
 		return notRunning(name)

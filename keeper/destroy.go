@@ -71,6 +71,12 @@ func (c *Client) Destroy(ctx context.Context, container string) error {
 	if err != nil {
 		return fmt.Errorf("destroy container %s: %w", container, err)
 	}
+	if l.Runtime != nil {
+		b := c.dirs.bundle(container, *l.Runtime)
+		if err := b.remove(ctx); err != nil {
+			return fmt.Errorf("destroy container %s: %w", container, err)
+		}
+	}
 	if l.Cgroup != "" {
 		if err := raze(ctx, l.Cgroup); err != nil {
 			return fmt.Errorf("destroy container %s: %w", container, err)

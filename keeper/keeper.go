@@ -97,6 +97,8 @@ type life struct {
 	Run    int64 // 0 while it is being started
 	At     time.Time
 	Ended  int64 // the run whose exit was noted last
+
+	Runtime *task.Runtime `json:",omitempty"` // that has to forget it
 }
 
 var errGone = errors.New("the keeper died")

@@ -103,6 +103,7 @@ type message struct {
 	Sources []string       `json:",omitempty"` // where in the spec those among the descriptors are mounted
 	Filter  []byte         `json:",omitempty"` // that profile's program
 	Process *specs.Process `json:",omitempty"`
+	Runtime *task.Runtime  `json:",omitempty"` // that the launch is by; nil for our own
 	Clients []task.Client  `json:",omitempty"` // their Conn among the descriptors
 	Record  *record        `json:",omitempty"`
 	Dormant bool           `json:",omitempty"`
@@ -151,6 +152,8 @@ type record struct {
 	Filter []byte // the container's seccomp program, which its execs get, too
 	Stdio  task.Stdio
 	Log    task.Log
+
+	Runtime *task.Runtime `json:",omitempty"` // that the container is of; nil for our own
 }
 
 // The descriptors of a process, by what they are.

@@ -221,7 +221,7 @@ func (s *server) request(l *link, p *parcel) {
 	l.tell(answer, fds...)
 	closeFDs(fds)
 	if proc.Name.Exec == "" {
-		l := life{Cgroup: proc.Cgroup, Pid: proc.Pid, Run: proc.Run, At: proc.At}
+		l := life{Cgroup: proc.Cgroup, Pid: proc.Pid, Run: proc.Run, At: proc.At, Runtime: proc.Runtime}
 		if err := s.dirs.addLife(proc.Name.Container, l); err != nil {
 			complain("start of "+proc.Name.String(), err)
 		}

@@ -56,13 +56,22 @@ func (s *server) start(req *parcel) (_ *process, err error) {
 	return p, nil
 }
 
+// by is what starts the processes of a container.
+func by(s *server, r *task.Runtime) launcher {
+	if r != nil {
+		return foreign{s.dirs}
+	}
+	return s.launcher
+}
+
 func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 	if req.Spec == nil || req.Spec.Linux == nil || req.Spec.Process == nil {
 		return errors.New("a launch without a spec")
 	}
 	p.Cgroup = req.Spec.Linux.CgroupsPath
 	// Before there is anything to clean up, note where to look for it.
-	if err := s.dirs.writeLife(p.Name.Container, life{Cgroup: p.Cgroup}); err != nil {
+	p.Runtime = req.Runtime
+	if err := s.dirs.writeLife(p.Name.Container, life{Cgroup: p.Cgroup, Runtime: p.Runtime}); err != nil {
 		return err
 	}
 	rootfs := req.take(fdRootfs).File("rootfs")
@@ -76,7 +85,7 @@ func (s *server) launchFirst(p *process, req *parcel, e ends) error {
 			sources[dest] = f
 		}
 	}
-	c, err := s.launcher.start(s.ctx, req, roots{rootfs, sources}, e)
+	c, err := by(s, p.Runtime).start(s.ctx, req, roots{rootfs, sources}, e)
 	if err != nil {
 		return err
 	}
@@ -94,7 +103,7 @@ func (s *server) launchExec(p *process, req *parcel, e ends) error {
 		return fmt.Errorf("container %s is not running", p.Name.Container)
 	}
 	p.Cgroup, p.Log.Path = target.Cgroup, "" // execs are not logged
-	c, err := s.launcher.exec(s.ctx, target, req, e)
+	c, err := by(s, target.Runtime).exec(s.ctx, target, req, e)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,13 @@ type Launch struct {
 	Stdio   Stdio
 	Log     Log
 	Clients []Client // attached before the first byte is printed
+	Runtime *Runtime // what runs it; nil for the keeper itself
+}
+
+// Runtime is an OCI runtime of the user's: a command, and what it is told first.
+type Runtime struct {
+	Path string
+	Args []string `json:",omitempty"`
 }
 
 // Exec asks for one more process in a running container.

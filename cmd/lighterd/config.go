@@ -58,6 +58,7 @@ type config struct {
 	NoNewPrivs    bool                  `json:"no-new-privileges"`
 	Seccomp       string                `json:"seccomp-profile"`
 	Runtime       string                `json:"default-runtime"`
+	Runtimes      runtimeFlag           `json:"runtimes"`
 	StorageDriver string                `json:"storage-driver"`
 	ExecOpts      []string              `json:"exec-opts"`
 	LiveRestore   bool                  `json:"live-restore"`
@@ -76,7 +77,6 @@ type config struct {
 // later says of dockerd's options that the engine does not take yet why not.
 // Each is refused, on the command line and in the file, under either spelling.
 var later = map[string]string{
-	"add-runtime runtimes":         "containers run on lighter's own runtime",
 	"allow-direct-routing":         "containers' unpublished ports are never open to the host's network: -o com.docker.network.bridge.gateway_mode_ipv4=routed opens those of one network",
 	"authorization-plugin":         "lighter runs no plugins",
 	"ip-forward-no-drop":           "lighter never changes the policy of the host's own chains",
@@ -124,7 +124,7 @@ func defaults() *config {
 	return &config{
 		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
-		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", LiveRestore: true, file: defaultConfig,
+		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", Runtimes: runtimeFlag{}, LiveRestore: true, file: defaultConfig,
 	}
 }
 
@@ -157,7 +157,8 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringVar(&c.CgroupParent, "cgroup-parent", c.CgroupParent, "The cgroup below which containers are")
 	f.BoolVar(&c.NoNewPrivs, "no-new-privileges", false, "Let no process of a container gain privileges, by default")
 	f.StringVar(&c.Seccomp, "seccomp-profile", c.Seccomp, "The default seccomp profile: builtin, unconfined or a file")
-	f.StringVar(&c.Runtime, "default-runtime", c.Runtime, "The runtime of containers: there is one, which answers to runc, too")
+	f.StringVar(&c.Runtime, "default-runtime", c.Runtime, "The runtime of containers that name none; runc is lighter's own")
+	f.Var(c.Runtimes, "add-runtime", "An OCI runtime that containers may name (--runtime): NAME=PATH; may be given several times")
 	f.StringVarP(&c.StorageDriver, "storage-driver", "s", "", "How layers are kept: overlay2")
 	f.StringArrayVar(&c.ExecOpts, "exec-opt", nil, "native.cgroupdriver=cgroupfs")
 	f.BoolVar(&c.LiveRestore, "live-restore", true, "Containers live on while no engine runs, as always")
@@ -172,7 +173,7 @@ func (c *config) flags() *pflag.FlagSet {
 
 // fileKeys gives for each flag the key that it has in the file.
 var fileKeys = map[string]string{
-	"host": "hosts", "label": "labels", "log-opt": "log-opts", "default-ulimit": "default-ulimits", "exec-opt": "exec-opts",
+	"host": "hosts", "label": "labels", "log-opt": "log-opts", "default-ulimit": "default-ulimits", "add-runtime": "runtimes", "exec-opt": "exec-opts",
 	"default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "dns-opt": "dns-opts",
 	"host-gateway-ip": "host-gateway-ips",
 }
@@ -300,7 +301,6 @@ func (c *config) check(f *pflag.FlagSet) error {
 		{"log driver", c.LogDriver, container.LogDrivers()},
 		{"IPC mode", c.IpcMode, []string{"", "shareable", "private"}},
 		{"cgroup namespace mode", c.CgroupnsMode, []string{"", "host", "private"}},
-		{"runtime", c.Runtime, []string{"runc", "lighter", "io.containerd.runc.v2"}},
 		{"storage driver", c.StorageDriver, []string{"", "overlay2", "overlay"}},
 	} {
 		if !slices.Contains(row.allowed, row.got) {
@@ -321,7 +321,7 @@ func (c *config) check(f *pflag.FlagSet) error {
 	if c.Debug {
 		c.LogLevel = "debug"
 	}
-	if err := c.readProfile(); err != nil {
+	if err := errors.Join(c.readProfile(), c.checkRuntimes()); err != nil {
 		return err
 	}
 	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {

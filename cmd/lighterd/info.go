@@ -51,10 +51,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 	if info.Labels == nil {
 		info.Labels = []string{}
 	}
-	info.Runtimes = map[string]api.Runtime{}
-	for _, name := range []string{"lighter", "runc", "io.containerd.runc.v2"} {
-		info.Runtimes[name] = api.Runtime{Path: c.Keeper, Args: []string{"oci"}}
-	}
+	info.Runtimes = c.knownRuntimes()
 	for key, into := range map[string]*string{"HTTP_PROXY": &info.HTTPProxy, "HTTPS_PROXY": &info.HTTPSProxy, "NO_PROXY": &info.NoProxy} {
 		*into = os.Getenv(key)
 	}

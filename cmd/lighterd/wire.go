@@ -187,6 +187,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	host.Runtimes, host.Runtime = c.runtimes(), c.Runtime
 	shm, err := kernel.NewShm(filepath.Join(c.ExecRoot, "shm"))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func (d *draft) settle() error {
 		h.OomKillDisable = new(bool)
 	}
 	if h.Runtime == "" {
-		h.Runtime = "runc"
+		h.Runtime = cmp.Or(cs.Host.Runtime, "runc")
 	}
 	for _, mode := range []*string{&h.PidMode, &h.IpcMode, &h.NetworkMode} {
 		ref, joins := shared(*mode)

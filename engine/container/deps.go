@@ -137,7 +137,9 @@ type Host struct {
 	SELinux      bool   // the kernel confines by SELinux labels
 	CgroupParent string // below which containers' cgroups are: /lighter
 	Kernel       Features
-	Init         string // path of the init program for --init, empty when there is none
+	Runtimes     map[string]*task.Runtime // OCI runtimes of the user's, by name
+	Runtime      string                   // that containers get which name none
+	Init         string                   // path of the init program for --init, empty when there is none
 }
 
 // Features is which limits the kernel can set.

@@ -148,7 +148,11 @@ func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExe
 		ctx, cancel := undo(ctx)
 		defer cancel()
 		started, err = cs.Keeper.Exec(ctx, x)
-		err = runtimeError(execPrefix, err)
+		prefix := execPrefix
+		if cs.Host.Runtimes[s.Host.Runtime] != nil {
+			prefix = "OCI runtime exec failed: "
+		}
+		err = runtimeError(prefix, err)
 		e.mu.Lock()
 		e.pid = started.Pid
 		e.mu.Unlock()

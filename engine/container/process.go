@@ -51,6 +51,7 @@ func startErrorf(code int, format string, args ...any) error {
 const (
 	specPrefix = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
 	runPrefix  = specPrefix + "unable to start container process: error during container init: "
+	ociPrefix  = "failed to create task for container: failed to create shim task: OCI runtime create failed: " // of a runtime of the user's
 	execPrefix = "OCI runtime exec failed: exec failed: unable to start container process: "
 )
 

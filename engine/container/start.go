@@ -309,11 +309,15 @@ func (s *start) launch(ctx context.Context) error {
 	var err error
 	s.started, err = s.cs.Keeper.Launch(ctx, task.Launch{
 		Name: task.Name{Container: s.c.id}, Spec: s.spec, Rootfs: s.rootfs, Sources: s.sources, Log: s.log, Clients: s.clients,
+		Runtime: s.cs.Host.Runtimes[s.snap.Host.Runtime],
 		Stdio: task.Stdio{
 			Terminal: config.Tty, Stdin: config.OpenStdin, StdinOnce: config.StdinOnce,
 			Rows: uint16(s.snap.Host.ConsoleSize[0]), Columns: uint16(s.snap.Host.ConsoleSize[1]),
 		},
 	})
+	if s.cs.Host.Runtimes[s.snap.Host.Runtime] != nil {
+		return runtimeError(ociPrefix, err)
+	}
 	return runtimeError(runPrefix, err)
 }
 

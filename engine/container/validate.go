@@ -33,7 +33,7 @@ func (host *Host) validate(c *api.ContainerConfig, h *api.HostConfig) (warnings 
 	if warnings = append(warnings, limits...); err != nil {
 		return warnings, err
 	}
-	more, err := validatePlatform(h)
+	more, err := host.validatePlatform(h)
 	return append(warnings, more...), err
 }
 
@@ -194,7 +194,10 @@ func validateRestart(p api.RestartPolicy) error {
 	return nil
 }
 
-func validatePlatform(h *api.HostConfig) (warnings []string, err error) {
+// ownRuntimes are the names that lighter's own runtime answers to.
+var ownRuntimes = []string{"runc", "io.containerd.runc.v2", "lighter"}
+
+func (host *Host) validatePlatform(h *api.HostConfig) (warnings []string, err error) {
 	mode := func(m string, values ...string) bool {
 		ref, joins := shared(m)
 		return slices.Contains(values, m) || joins && ref != ""
@@ -214,7 +217,7 @@ func validatePlatform(h *api.HostConfig) (warnings []string, err error) {
 	if h.NetworkMode == "host" && len(h.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}
-	if h.Runtime != "" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2" && h.Runtime != "lighter" {
+	if h.Runtime != "" && !slices.Contains(ownRuntimes, h.Runtime) && host.Runtimes[h.Runtime] == nil {
 		return warnings, invalid("unknown or invalid runtime name: %s", h.Runtime)
 	}
 	for dest := range h.Tmpfs {
