@@ -16,7 +16,9 @@ import (
 	"lighter/api"
 	"lighter/engine/event"
 	"lighter/oci"
+	"lighter/registry"
 	"lighter/store"
+	"lighter/store/content"
 	"lighter/store/layer"
 )
 
@@ -30,7 +32,8 @@ type Image struct {
 	Tagged time.Time           // when a name was last given to it; zero when never
 	Chains []oci.Digest        // the chain id of each layer, lowest first
 
-	configured bool // the document has a run config
+	configured bool     // the document has a run config
+	sources    []source // the manifests by which registries know it, the newest last
 }
 
 // TopLayer gives the chain id of the image's whole stack of layers, empty for none.
@@ -63,11 +66,13 @@ type Layers interface {
 
 // Deps is what Images stand on.
 type Deps struct {
-	Log    *slog.Logger
-	Root   *store.Root
-	Layers Layers
-	Events *event.Log
-	Users  func() []User // the containers there are; it must not call back, nor wait for one
+	Log      *slog.Logger
+	Root     *store.Root
+	Layers   Layers
+	Blobs    *content.Store // as registries have them: manifests and packed layers
+	Registry *registry.Client
+	Events   *event.Log
+	Users    func() []User // the containers there are; it must not call back, nor wait for one
 }
 
 // Images is all images of the engine. Its methods may be called from anywhere at any time.
@@ -81,12 +86,15 @@ type Images struct {
 	leases  map[oci.Digest]int  // chains that something under way relies on; guarded by mu
 	going   map[oci.Digest]bool // chains that are being removed; guarded by mu
 	pruning sync.Mutex
+
+	blobLeases map[oci.Digest]int // blobs that something under way relies on; guarded by mu
+	transfers  *transfers
 }
 
 // Open reads the records of the data root. A record that cannot be read is logged and
 // left alone; a name whose image is gone is dropped.
 func Open(d Deps) (*Images, error) {
-	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}, going: map[oci.Digest]bool{}}
+	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}, going: map[oci.Digest]bool{}, blobLeases: map[oci.Digest]int{}, transfers: newTransfers()}
 	return i, i.restore()
 }
 

@@ -19,7 +19,9 @@ import (
 	"lighter/api"
 	"lighter/engine/event"
 	"lighter/oci"
+	"lighter/registry"
 	"lighter/store"
+	"lighter/store/content"
 	"lighter/store/layer"
 )
 
@@ -54,8 +56,13 @@ func openRig(t *testing.T, dir string) *rig {
 	if r.log, err = event.Open(r.root.Path("events")); err != nil {
 		t.Fatal(err)
 	}
+	blobs, err := content.Open(r.root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.Images, err = Open(Deps{
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Root: r.root, Layers: layers, Events: r.log,
+		Blobs: blobs, Registry: registry.New(registry.Config{}),
 		Users: func() []User { return r.users },
 	})
 	if err != nil {

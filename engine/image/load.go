@@ -402,7 +402,7 @@ func (l *loading) manifest(d oci.Descriptor, names []string, depth int) (*Image,
 	case depth > deepest:
 		return nil, fmt.Errorf("indexes in the archive are nested more than %d deep", deepest)
 	case index != nil:
-		best := l.best(index.Manifests)
+		best := bestFor(l.wanted(), index.Manifests)
 		if best == nil {
 			return nil, fmt.Errorf("no image in %s is for the platform %s", d.Digest, l.wanted())
 		}
@@ -426,29 +426,6 @@ func (l *loading) wanted() oci.Platform {
 		return *l.Platform
 	}
 	return oci.Host()
-}
-
-// best chooses the manifest for the platform wanted.
-func (l *loading) best(list []oci.Descriptor) *oci.Descriptor {
-	var best *oci.Descriptor
-	least := 0
-	for n := range list {
-		d := &list[n]
-		if d.Annotations["vnd.docker.reference.type"] != "" {
-			continue // about another manifest, and no image
-		}
-		rank := 1000
-		if d.Platform != nil {
-			var ok bool
-			if rank, ok = l.wanted().Rank(*d.Platform); !ok {
-				continue
-			}
-		}
-		if best == nil || rank < least {
-			best, least = d, rank
-		}
-	}
-	return best
 }
 
 // blob gives bytes of a layout whose digest is right.

@@ -2,56 +2,205 @@ package image
 
 import (
 	"context"
-	"net"
-	"net/http"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"lighter/api"
 	"lighter/oci"
+	"lighter/registry"
 )
 
-// reachTime bounds the question whether a registry is there.
-const reachTime = 15 * time.Second
+// maxDocument bounds an image's document from a registry, in bytes.
+const maxDocument = 8 << 20
 
-// Pull asks the image's registry whether it speaks the distribution protocol, as every
-// pull begins (`GET /v2/`), so that a registry that is not there is told in the words
-// that clients know. Fetching is to come: a registry that answers is refused
-// (NotImplemented).
-func (i *Images) Pull(ctx context.Context, ref oci.Reference) error {
-	ctx, cancel := context.WithTimeout(ctx, reachTime)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, registryURL(ref.Domain)+"/v2/", nil)
-	if err != nil {
-		return api.Errorf(api.Invalid, "registry of %s: %w", ref.Familiar(), err)
-	}
-	// Nothing is to follow, so a connection is not kept, nor a redirect followed.
-	client := http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return api.Errorf(api.Internal, "%w", err)
-	}
-	resp.Body.Close()
-	return api.Errorf(api.NotImplemented, "pulling an image from a registry is not built yet in lighter %s", api.Release)
+// PullOptions says what to pull, and as whom.
+type PullOptions struct {
+	All      bool          // every tag of the repository
+	Platform *oci.Platform // nil: the host's
+	Creds    registry.Credentials
 }
 
-// registryURL is where a domain's registry is: Docker Hub's has a name of its own, and
-// those of this machine need no TLS.
-func registryURL(domain string) string {
-	if domain == "docker.io" {
-		return "https://registry-1.docker.io"
+// Pull brings an image, or all of a repository, from its registry. An image is there
+// whole, with its names, or not at all; what came of its layers stays for another try.
+func (i *Images) Pull(ctx context.Context, ref oci.Reference, o PullOptions, tell Tell) error {
+	if ref.Domain == oci.DefaultDomain && ref.Path == "library/scratch" {
+		return api.Errorf(api.Invalid, "'scratch' is a reserved name")
 	}
-	host := domain
-	if h, _, err := net.SplitHostPort(domain); err == nil {
-		host = h
+	repo := i.Registry.Repository(ref, o.Creds)
+	tell = serial(tell)
+	refs := []oci.Reference{ref.OrLatest()}
+	if o.All && ref.NameOnly() {
+		tags, err := repo.Tags(ctx)
+		if err != nil {
+			return pullError(ref, err)
+		}
+		refs = nil
+		for _, tag := range tags {
+			if r, err := ref.WithTag(tag); err == nil {
+				refs = append(refs, r)
+			}
+		}
+		if len(refs) == 0 {
+			return api.Errorf(api.NotFound, "repository %s has no tags", ref.Familiar())
+		}
 	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return "http://" + domain
+	changed := false
+	for _, r := range refs {
+		p := &pull{i: i, ref: r, repo: repo, platform: oci.Host(), tell: tell}
+		if o.Platform != nil {
+			p.platform = *o.Platform
+		}
+		fresh, err := p.run(ctx)
+		if err != nil {
+			return pullError(r, err)
+		}
+		changed = changed || fresh
 	}
-	return "https://" + domain
+	if changed {
+		tell(api.Progress{Status: "Status: Downloaded newer image for " + refs[0].Familiar()})
+	} else {
+		tell(api.Progress{Status: "Status: Image is up to date for " + refs[0].Familiar()})
+	}
+	return nil
+}
+
+// pull is the pull of one image.
+type pull struct {
+	i        *Images
+	ref      oci.Reference
+	repo     *registry.Repository
+	platform oci.Platform
+	tell     Tell
+}
+
+// run pulls, and tells whether anything has changed by it.
+func (p *pull) run(ctx context.Context) (changed bool, err error) {
+	tag := p.ref.Tag
+	if p.ref.Digest != "" {
+		tag = string(p.ref.Digest)
+	}
+	top, raw, err := p.repo.Manifest(ctx, tag)
+	if err != nil {
+		return false, err
+	}
+	m, raw, err := p.choose(ctx, raw, 0)
+	if err != nil {
+		return false, err
+	}
+	p.tell(api.Progress{ID: tag, Status: "Pulling from " + p.ref.Path})
+	doc, err := p.document(ctx, m.Config)
+	if err != nil {
+		return false, err
+	}
+	img, err := newImage(doc)
+	if err != nil {
+		return false, err
+	}
+	if os := img.Doc.Platform().OS; os != "linux" {
+		return false, fmt.Errorf("image operating system %q cannot be used on this platform", os)
+	}
+	if want, got := len(m.Layers), len(img.Chains); want != got {
+		return false, fmt.Errorf("invalid manifest, layers length mismatch: expected %d, got %d", want, got)
+	}
+	defer p.i.Hold(img.Chains...)()
+	src := source{Manifest: oci.FromBytes(raw)}
+	for _, l := range m.Layers {
+		src.Layers = append(src.Layers, l.Digest)
+	}
+	defer p.i.holdBlobs(append(src.Layers, src.Manifest))()
+	if p.i.byID(img.ID) == nil {
+		if err := p.layers(ctx, img, m.Layers); err != nil {
+			return false, err
+		}
+	}
+	changed, err = p.keep(ctx, top.Digest, doc, raw, src)
+	if err == nil {
+		p.tell(api.Progress{Status: "Digest: " + string(top.Digest)})
+	}
+	return changed, err
+}
+
+// keep registers what was pulled, with its names: the tag, and the digest that it was
+// found by.
+func (p *pull) keep(ctx context.Context, top oci.Digest, doc, manifest []byte, src source) (changed bool, err error) {
+	if _, err := p.i.Blobs.Put(ctx, manifest); err != nil {
+		return false, err
+	}
+	names := []oci.Reference{{Domain: p.ref.Domain, Path: p.ref.Path, Digest: top}}
+	if p.ref.Digest == "" {
+		names = append(names, oci.Reference{Domain: p.ref.Domain, Path: p.ref.Path, Tag: p.ref.Tag})
+	}
+	was := p.i.named(names[len(names)-1])
+	img, _, err := p.i.register(doc, "", names, time.Time{})
+	if err != nil {
+		return false, err
+	}
+	if err := p.i.addSource(img.ID, src); err != nil {
+		return false, err
+	}
+	p.i.publish("pull", img, p.ref.Familiar())
+	return was == nil || was.ID != img.ID, nil
+}
+
+// choose goes through indexes to the manifest for the platform.
+func (p *pull) choose(ctx context.Context, raw []byte, depth int) (*oci.Manifest, []byte, error) {
+	const deepest = 4
+	m, index, err := oci.ParseManifest(raw)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case depth > deepest:
+		return nil, nil, fmt.Errorf("indexes are nested more than %d deep", deepest)
+	case index != nil:
+		best := bestFor(p.platform, index.Manifests)
+		if best == nil {
+			return nil, nil, api.Errorf(api.NotFound, "no matching manifest for %s in the manifest list entries", p.platform)
+		}
+		if _, raw, err = p.repo.Manifest(ctx, string(best.Digest)); err != nil {
+			return nil, nil, err
+		}
+		return p.choose(ctx, raw, depth+1)
+	}
+	switch m.Config.MediaType {
+	case oci.MediaConfig, oci.MediaDockerConfig, "application/octet-stream", "":
+		return m, raw, nil
+	}
+	return nil, nil, api.Errorf(api.Invalid, "%s is not an image: its config is %q", p.ref.Familiar(), m.Config.MediaType)
+}
+
+// document fetches the image's document.
+func (p *pull) document(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+	if d.Size > maxDocument {
+		return nil, fmt.Errorf("the image's config has %d bytes, at most %d are taken", d.Size, maxDocument)
+	}
+	in, err := p.repo.Blob(ctx, d, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return io.ReadAll(io.LimitReader(in, maxDocument+1))
+}
+
+// pullError says in Docker's words why a pull failed.
+func pullError(ref oci.Reference, err error) error {
+	var e *registry.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case e.Code == "MANIFEST_UNKNOWN", e.Status == 404 && e.Code == "":
+		return api.Errorf(api.NotFound, "manifest for %s not found: %w", ref.Familiar(), err)
+	case e.Code == "NAME_UNKNOWN":
+		return api.Errorf(api.NotFound, "repository %s not found: %w", ref.FamiliarName(), err)
+	case e.Code == "DENIED" || e.Status == 403:
+		return api.Errorf(api.NotFound, "pull access denied for %s, repository does not exist or may require 'docker login': %w", ref.FamiliarName(), err)
+	case e.Status == 401:
+		return api.Errorf(api.Internal, "unauthorized: %s", strings.TrimPrefix(err.Error(), "unauthorized: "))
+	}
+	return err
 }
 
 // PullReference makes the name that a pull asks for; tag may be a digest.

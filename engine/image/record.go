@@ -31,6 +31,7 @@ type imageRecord struct {
 	Document []byte     `json:"document"`
 	Parent   oci.Digest `json:"parent,omitempty"`
 	Tagged   time.Time  `json:"tagged,omitzero"`
+	Sources  []source   `json:"sources,omitempty"`
 }
 
 // nameRecord is a name on disk.
@@ -79,7 +80,7 @@ func (c *catalog) Count() int {
 // writeImage makes the record of an image durable.
 func (c *catalog) writeImage(img *Image) error {
 	path := c.deps.Root.Path(imagesDir, img.ID.Hex()+".json")
-	err := store.WriteRecord(path, imageRecord{Document: img.Doc.Raw, Parent: img.Parent, Tagged: img.Tagged}, true)
+	err := store.WriteRecord(path, imageRecord{Document: img.Doc.Raw, Parent: img.Parent, Tagged: img.Tagged, Sources: img.sources}, true)
 	if err != nil {
 		return fmt.Errorf("keep image %s: %w", img.ID.Short(), err)
 	}
@@ -221,7 +222,7 @@ func (c *catalog) readImage(path, stem string) (*Image, error) {
 			return nil, fmt.Errorf("layer of image %s: %w", img.ID.Short(), err)
 		}
 	}
-	img.Parent, img.Tagged = rec.Parent, rec.Tagged
+	img.Parent, img.Tagged, img.sources = rec.Parent, rec.Tagged, rec.Sources
 	return img, nil
 }
 
@@ -230,6 +231,13 @@ func (c *catalog) byID(id oci.Digest) *Image {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.index.images[id]
+}
+
+// named gives the image that has a name, or nil.
+func (c *catalog) named(ref oci.Reference) *Image {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.index.named(ref)
 }
 
 // all gives every image.

@@ -107,6 +107,7 @@ func (i *Images) forget(img *Image) error {
 	i.mu.Lock()
 	i.index.remove(img)
 	i.mu.Unlock()
+	i.dropBlobs(img.blobs())
 	return nil
 }
 

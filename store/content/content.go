@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"lighter/oci"
@@ -21,7 +22,12 @@ import (
 )
 
 // Store is the blobs of one data root. Its methods may be called from many goroutines.
-type Store struct{ root *store.Root }
+type Store struct {
+	root *store.Root
+
+	mu   sync.Mutex
+	busy map[oci.Digest]chan struct{} // partial blobs that somebody is at; closed when they are left
+}
 
 // ErrMismatch says that bytes are not those that a digest or a size promised.
 var ErrMismatch = errors.New("not what was promised")
@@ -36,7 +42,8 @@ func Open(root *store.Root) (*Store, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return &Store{root}, nil
+	s := &Store{root: root, busy: map[oci.Digest]chan struct{}{}}
+	return s, s.sweepPartials()
 }
 
 // path is where a blob lies. The digest is checked before it becomes a part of it.
