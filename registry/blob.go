@@ -159,8 +159,8 @@ func (b *blob) verify() error {
 
 // resume goes on after a break.
 func (b *blob) resume() error {
-	if b.broken++; b.broken > attempts {
-		return fmt.Errorf("blob %s: the connection broke %d times at byte %d of %d", b.want.Digest, attempts, b.at, b.want.Size)
+	if b.broken++; b.broken > b.repo.c.cfg.Attempts {
+		return fmt.Errorf("blob %s: the connection broke %d times at byte %d of %d", b.want.Digest, b.repo.c.cfg.Attempts, b.at, b.want.Size)
 	}
 	if b.broken > 1 {
 		select {

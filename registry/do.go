@@ -18,9 +18,6 @@ import (
 	"lighter/oci"
 )
 
-// attempts is how often a request is made before its error is believed.
-const attempts = 5
-
 // call is one request to a repository.
 type call struct {
 	method string
@@ -83,13 +80,14 @@ func unreached(err error) bool {
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
-// better chooses the error that tells more: that nothing listens is said once, by the
-// address that was asked for first.
+// better chooses the error that tells more: the last one, as Docker does, unless an
+// earlier one is about a certificate.
 func better(first, later error) error {
-	if first == nil || strings.Contains(first.Error(), "server gave HTTP response to HTTPS client") {
-		return later
+	var cert *tls.CertificateVerificationError
+	if errors.As(first, &cert) {
+		return first
 	}
-	return first
+	return later
 }
 
 // at makes a request at one endpoint: with a token when there is one, again when the
@@ -102,7 +100,7 @@ func (r *Repository) at(ctx context.Context, e *endpoint, c call) (*http.Respons
 		wait := r.c.backoff(try)
 		switch {
 		case err != nil:
-			if ctx.Err() != nil || c.once || try >= attempts || !repeatable(err) {
+			if ctx.Err() != nil || c.once || try >= r.c.cfg.Attempts || !repeatable(err) {
 				return nil, err
 			}
 		case resp.StatusCode < 300:
@@ -119,7 +117,7 @@ func (r *Repository) at(ctx context.Context, e *endpoint, c call) (*http.Respons
 		default:
 			err = failure(resp)
 			var f *Error
-			if errors.As(err, &f) && !f.Temporary() || c.once || try >= attempts {
+			if errors.As(err, &f) && !f.Temporary() || c.once || try >= r.c.cfg.Attempts {
 				return nil, err
 			}
 			if f.RetryAfter > 0 {
@@ -177,8 +175,11 @@ func (r *Repository) send(ctx context.Context, e *endpoint, c call, scopes []str
 	resp, err := e.http.Do(req)
 	if err != nil {
 		var u *url.Error
-		if errors.As(err, &u) { // Get "https://…": as Docker says it
+		if errors.As(err, &u) {
 			u.URL = redact(u.URL)
+			if unreached(err) { // Docker asks `GET /v2/` before all else, and says so
+				u.Op, u.URL = "Get", e.base.JoinPath("v2/").String()
+			}
 		}
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (r *Repository) Push(ctx context.Context, u Upload) (d oci.Descriptor, moun
 		d, mounted, err = r.push(ctx, u)
 		var f *Error
 		again := errors.As(err, &f) && f.Temporary() || err != nil && f == nil && repeatable(err)
-		if err == nil || !again || try >= attempts || ctx.Err() != nil {
+		if err == nil || !again || try >= r.c.cfg.Attempts || ctx.Err() != nil {
 			return d, mounted, err
 		}
 		select {

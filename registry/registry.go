@@ -29,6 +29,7 @@ type Config struct {
 	UserAgent string
 	Proxy     func(*http.Request) (*url.URL, error) // nil: as the environment says
 	Patience  time.Duration                         // how long a peer may say nothing; 0 for 30 s
+	Attempts  int                                   // how often a request is made before its error is believed; 0 for 5
 }
 
 // Client is all registries that an engine talks to. It keeps connections, and tokens
@@ -45,6 +46,9 @@ type Client struct {
 func New(cfg Config) *Client {
 	if cfg.Patience == 0 {
 		cfg.Patience = 30 * time.Second
+	}
+	if cfg.Attempts <= 0 {
+		cfg.Attempts = 5
 	}
 	if cfg.Proxy == nil {
 		cfg.Proxy = http.ProxyFromEnvironment

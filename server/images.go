@@ -177,11 +177,7 @@ func (i *images) prune(w http.ResponseWriter, r *request) error {
 // create imports an image, from the request's body or from a URL.
 func (i *images) create(w http.ResponseWriter, r *request) error {
 	if name := r.query.Get("fromImage"); name != "" {
-		ref, err := image.PullReference(name, r.query.Get("tag"))
-		if err != nil {
-			return err
-		}
-		return i.engine().Pull(r.Context(), ref)
+		return i.pull(w, r, name)
 	}
 	o := image.ImportOptions{Message: r.query.Get("message"), Changes: r.query["changes"]}
 	if name := r.query.Get("platform"); name != "" && !r.older("1.32") {

@@ -17,6 +17,7 @@ import (
 	"lighter/api"
 	"lighter/engine/event"
 	"lighter/engine/image"
+	"lighter/registry"
 	"lighter/store"
 	"lighter/store/layer"
 )
@@ -42,7 +43,7 @@ func newImageServer(t *testing.T) *Server {
 	}
 	t.Cleanup(func() { events.Close() })
 	log := slog.New(slog.DiscardHandler)
-	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Events: events, Users: func() []image.User { return nil }})
+	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Events: events, Registry: registry.New(registry.Config{Attempts: 1}), Users: func() []image.User { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

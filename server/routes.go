@@ -35,7 +35,7 @@ func (s *Server) systemRoutes() []route {
 		{"GET", "/info", sys.info},
 		{"GET", "/events", sys.events},
 		{"GET", "/system/df", sys.diskUsage},
-		{"POST", "/auth", unbuilt("logging in to a registry")},
+		{"POST", "/auth", (&images{s: s}).login},
 	}
 }
 
@@ -79,7 +79,7 @@ func (s *Server) imageRoutes() []route {
 	img := &images{s: s}
 	return []route{
 		{"GET", "/images/json", img.list},
-		{"GET", "/images/search", unbuilt("searching a registry")},
+		{"GET", "/images/search", img.search},
 		{"GET", "/images/get", img.save},
 		{"POST", "/images/load", img.load},
 		{"POST", "/images/create", img.create},
@@ -87,10 +87,10 @@ func (s *Server) imageRoutes() []route {
 		{"GET", "/images/{name}/get", img.save},
 		{"GET", "/images/{name}/history", img.history},
 		{"GET", "/images/{name}/json", img.inspect},
-		{"POST", "/images/{name}/push", unbuilt("pushing an image to a registry")},
+		{"POST", "/images/{name}/push", img.push},
 		{"POST", "/images/{name}/tag", img.tag},
 		{"DELETE", "/images/{name}", img.remove},
-		{"GET", "/distribution/{name}/json", unbuilt("asking a registry about an image")},
+		{"GET", "/distribution/{name}/json", img.distribution},
 	}
 }
 

@@ -66,6 +66,7 @@ type config struct {
 	Keeper string `json:"keeper"` // path of the lighter program
 
 	Net netConfig `json:"-"` // its keys stand beside the others
+	registryConfig
 
 	file     string // --config-file
 	profile  string // what the seccomp profile holds, empty for the built-in one
@@ -90,12 +91,6 @@ var later = map[string]string{
 	"cri-containerd":               "there is no containerd under lighter",
 	"cpu-rt-period cpu-rt-runtime": "limits on real-time scheduling are not built yet",
 	"experimental feature":         "lighter has no experimental features",
-	"http-proxy https-proxy":       "registries are not built yet",
-	"no-proxy insecure-registry":   "registries are not built yet",
-	"registry-mirror":              "registries are not built yet",
-	"max-concurrent-downloads":     "registries are not built yet",
-	"max-concurrent-uploads":       "registries are not built yet",
-	"max-download-attempts":        "registries are not built yet",
 	"init-path":                    "lighter brings its own init",
 	"metrics-addr":                 "metrics are not built yet",
 	"node-generic-resource":        "lighter has no swarm mode",
@@ -122,7 +117,8 @@ func whyNot(name string) (string, bool) {
 // defaults is the configuration of an engine that is told nothing.
 func defaults() *config {
 	return &config{
-		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
+		registryConfig: defaultRegistries(),
+		Root:           defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
 		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", Runtimes: runtimeFlag{}, LiveRestore: true, file: defaultConfig,
 	}
@@ -163,6 +159,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringArrayVar(&c.ExecOpts, "exec-opt", nil, "native.cgroupdriver=cgroupfs")
 	f.BoolVar(&c.LiveRestore, "live-restore", true, "Containers live on while no engine runs, as always")
 	c.Net.flags(f)
+	c.registryConfig.flags(f)
 	f.StringVar(&c.Keeper, "keeper", "", "The lighter program that keeps the containers (default beside lighterd, or in PATH)")
 	f.StringVar(&c.file, "config-file", c.file, "A JSON file with the same options")
 	f.BoolVar(&c.validate, "validate", false, "Check the configuration and exit")
@@ -175,7 +172,7 @@ func (c *config) flags() *pflag.FlagSet {
 var fileKeys = map[string]string{
 	"host": "hosts", "label": "labels", "log-opt": "log-opts", "default-ulimit": "default-ulimits", "add-runtime": "runtimes", "exec-opt": "exec-opts",
 	"default-address-pool": "default-address-pools", "default-network-opt": "default-network-opts", "dns-opt": "dns-opts",
-	"host-gateway-ip": "host-gateway-ips",
+	"host-gateway-ip": "host-gateway-ips", "insecure-registry": "insecure-registries", "registry-mirror": "registry-mirrors",
 }
 
 // parse reads the command line and the file.

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"net/netip"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"lighter/api"
 	"lighter/engine/container"
@@ -35,8 +38,8 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		OperatingSystem: name, OSVersion: version, OSType: "linux", Architecture: machine(),
 		IndexServerAddress: "https://index.docker.io/v1/",
 		RegistryConfig: &api.RegistryConfig{
-			InsecureRegistryCIDRs: []string{"::1/128", "127.0.0.0/8"},
-			IndexConfigs:          map[string]api.RegistryIndex{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
+			InsecureRegistryCIDRs: []string{"::1/128", "127.0.0.0/8"}, Mirrors: c.Mirrors,
+			IndexConfigs: map[string]api.RegistryIndex{"docker.io": {Name: "docker.io", Mirrors: append([]string{}, c.Mirrors...), Secure: true, Official: true}},
 		},
 		NCPU: runtime.NumCPU(), MemTotal: memTotal(),
 		DockerRootDir: c.Root, Name: host, Labels: slices.Clone(c.Labels),
@@ -52,9 +55,14 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		info.Labels = []string{}
 	}
 	info.Runtimes = c.knownRuntimes()
-	for key, into := range map[string]*string{"HTTP_PROXY": &info.HTTPProxy, "HTTPS_PROXY": &info.HTTPSProxy, "NO_PROXY": &info.NoProxy} {
-		*into = os.Getenv(key)
+	for _, name := range c.Insecure {
+		if _, err := netip.ParsePrefix(name); err == nil {
+			info.RegistryConfig.InsecureRegistryCIDRs = append(info.RegistryConfig.InsecureRegistryCIDRs, name)
+		} else {
+			info.RegistryConfig.IndexConfigs[name] = api.RegistryIndex{Name: name, Mirrors: []string{}}
+		}
 	}
+	info.HTTPProxy, info.HTTPSProxy, info.NoProxy = redacted(c.HTTPProxy), redacted(c.HTTPSProxy), c.NoProxy
 	if l.Mode == cgroup.V2 {
 		info.CgroupVersion = "2"
 		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
@@ -69,6 +77,14 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		{"Using metacopy", "false"}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
 	kernel.Limits(&info, f, l)
 	return info
+}
+
+// redacted is a proxy's URL without its password.
+func redacted(proxy string) string {
+	if u, err := url.Parse(proxy); err == nil && u.User != nil {
+		return strings.Replace(u.Redacted(), ":xxxxx@", "@", 1)
+	}
+	return proxy
 }
 
 // info answers GET /info: the facts, and what changes.

@@ -22,8 +22,10 @@ import (
 	"lighter/linux/cgroup"
 	"lighter/linux/proc"
 	"lighter/oci"
+	"lighter/registry"
 	"lighter/server"
 	"lighter/store"
+	"lighter/store/content"
 	"lighter/store/layer"
 	"lighter/task"
 )
@@ -133,7 +135,14 @@ func (p *parts) openImages(context.Context) (err error) {
 	if p.layers, err = layer.Open(p.root); err != nil {
 		return err
 	}
+	blobs, err := content.Open(p.root)
+	if err != nil {
+		return err
+	}
+	reg := registry.New(p.config.client())
+	p.later(func() error { reg.Close(); return nil })
 	p.images, err = image.Open(image.Deps{
+		Blobs: blobs, Registry: reg, Downloads: p.config.Downloads, Uploads: p.config.Uploads,
 		Log: slog.Default(), Root: p.root, Layers: p.layers, Events: p.events,
 		Users: p.users,
 	})

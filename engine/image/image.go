@@ -71,8 +71,11 @@ type Deps struct {
 	Layers   Layers
 	Blobs    *content.Store // as registries have them: manifests and packed layers
 	Registry *registry.Client
-	Events   *event.Log
-	Users    func() []User // the containers there are; it must not call back, nor wait for one
+
+	Downloads, Uploads int // layers that come, and of an image go up, at a time; 0 for 3 and 5
+
+	Events *event.Log
+	Users  func() []User // the containers there are; it must not call back, nor wait for one
 }
 
 // Images is all images of the engine. Its methods may be called from anywhere at any time.
@@ -94,7 +97,7 @@ type Images struct {
 // Open reads the records of the data root. A record that cannot be read is logged and
 // left alone; a name whose image is gone is dropped.
 func Open(d Deps) (*Images, error) {
-	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}, going: map[oci.Digest]bool{}, blobLeases: map[oci.Digest]int{}, transfers: newTransfers()}
+	i := &Images{Deps: d, catalog: &catalog{deps: d, index: newIndex()}, leases: map[oci.Digest]int{}, going: map[oci.Digest]bool{}, blobLeases: map[oci.Digest]int{}, transfers: newTransfers(d.Downloads)}
 	return i, i.restore()
 }
 

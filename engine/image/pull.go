@@ -20,16 +20,16 @@ const maxDocument = 8 << 20
 type PullOptions struct {
 	All      bool          // every tag of the repository
 	Platform *oci.Platform // nil: the host's
-	Creds    registry.Credentials
+	Auth     api.Auth
 }
 
 // Pull brings an image, or all of a repository, from its registry. An image is there
 // whole, with its names, or not at all; what came of its layers stays for another try.
-func (i *Images) Pull(ctx context.Context, ref oci.Reference, o PullOptions, tell Tell) error {
+func (i Exchange) Pull(ctx context.Context, ref oci.Reference, o PullOptions, tell Tell) error {
 	if ref.Domain == oci.DefaultDomain && ref.Path == "library/scratch" {
 		return api.Errorf(api.Invalid, "'scratch' is a reserved name")
 	}
-	repo := i.Registry.Repository(ref, o.Creds)
+	repo := i.Registry.Repository(ref, credentials(o.Auth))
 	tell = serial(tell)
 	refs := []oci.Reference{ref.OrLatest()}
 	if o.All && ref.NameOnly() {
@@ -69,7 +69,7 @@ func (i *Images) Pull(ctx context.Context, ref oci.Reference, o PullOptions, tel
 
 // pull is the pull of one image.
 type pull struct {
-	i        *Images
+	i        Exchange
 	ref      oci.Reference
 	repo     *registry.Repository
 	platform oci.Platform

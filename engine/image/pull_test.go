@@ -97,7 +97,7 @@ func (r *rig) push(name string) string {
 	r.t.Helper()
 	ref, _ := oci.ParseReference(name)
 	var told strings.Builder
-	err := r.Push(r.t.Context(), ref, PushOptions{}, func(p api.Progress) { fmt.Fprintf(&told, "%s|%s\n", p.ID, p.Status) })
+	err := Exchange{r.Images}.Push(r.t.Context(), ref, PushOptions{}, func(p api.Progress) { fmt.Fprintf(&told, "%s|%s\n", p.ID, p.Status) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func (r *rig) push(name string) string {
 func (r *rig) pull(name string) (string, error) {
 	ref, _ := oci.ParseReference(name)
 	var told strings.Builder
-	err := r.Pull(r.t.Context(), ref, PullOptions{}, func(p api.Progress) {
+	err := Exchange{r.Images}.Pull(r.t.Context(), ref, PullOptions{}, func(p api.Progress) {
 		if p.ProgressDetail == nil {
 			fmt.Fprintf(&told, "%s|%s\n", p.ID, p.Status)
 		}
@@ -179,7 +179,7 @@ func TestPullTogether(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			ref, _ := oci.ParseReference(s.name("a:v1"))
-			err := other.Pull(t.Context(), ref, PullOptions{}, func(p api.Progress) {
+			err := Exchange{other.Images}.Pull(t.Context(), ref, PullOptions{}, func(p api.Progress) {
 				if p.Status == "Pulling fs layer" && waiting.Add(1) == 2 {
 					close(both)
 				}
@@ -220,7 +220,7 @@ func TestPullCalledOff(t *testing.T) {
 		return true
 	}
 	ref, _ := oci.ParseReference(s.name("a:v1"))
-	err := other.Pull(ctx, ref, PullOptions{}, func(p api.Progress) {
+	err := Exchange{other.Images}.Pull(ctx, ref, PullOptions{}, func(p api.Progress) {
 		if p.ProgressDetail != nil && p.ProgressDetail.Current > 0 {
 			cancel()
 		}
@@ -262,7 +262,7 @@ func TestPullRefused(t *testing.T) {
 	if _, err := r.pull(s.name("a:other")); err == nil || !strings.Contains(err.Error(), "no matching manifest for linux/") {
 		t.Fatal(err)
 	}
-	if err := r.Push(t.Context(), oci.Reference{Domain: "x.example", Path: "y", Tag: "z"}, PushOptions{}, nil); err == nil || !strings.Contains(err.Error(), "does not exist locally") {
+	if err := (Exchange{r.Images}).Push(t.Context(), oci.Reference{Domain: "x.example", Path: "y", Tag: "z"}, PushOptions{}, nil); err == nil || !strings.Contains(err.Error(), "does not exist locally") {
 		t.Fatal(err)
 	}
 	s.Close()

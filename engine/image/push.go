@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,11 +24,8 @@ import (
 type PushOptions struct {
 	All      bool // every tag of the repository
 	Platform *oci.Platform
-	Creds    registry.Credentials
+	Auth     api.Auth
 }
-
-// uploads is how many layers of an image go up at once, as with Docker.
-const uploads = 5
 
 // Pushed is what a push ends with: the registry's view of the image.
 type Pushed struct {
@@ -39,7 +37,7 @@ type Pushed struct {
 // Push brings an image, or all tags of a repository, to its registry. What was pulled goes
 // up as it came, to the byte; what was made here is packed once and kept, so that it
 // has the same digest wherever it is pushed.
-func (i *Images) Push(ctx context.Context, ref oci.Reference, o PushOptions, tell Tell) error {
+func (i Exchange) Push(ctx context.Context, ref oci.Reference, o PushOptions, tell Tell) error {
 	tell = serial(tell)
 	refs := []oci.Reference{ref.OrLatest()}
 	if o.All {
@@ -64,7 +62,7 @@ func (i *Images) Push(ctx context.Context, ref oci.Reference, o PushOptions, tel
 		if have := img.Doc.Platform(); o.Platform != nil && !o.Platform.Is(have) {
 			return api.Errorf(api.NotFound, "image with reference %s was found but does not provide the specified platform (%s)", r.Familiar(), o.Platform)
 		}
-		p := &push{i: i, ref: r, img: img, repo: i.Registry.Repository(r, o.Creds), tell: tell}
+		p := &push{i: i, ref: r, img: img, repo: i.Registry.Repository(r, credentials(o.Auth)), tell: tell}
 		if err := p.run(ctx); err != nil {
 			return err
 		}
@@ -74,7 +72,7 @@ func (i *Images) Push(ctx context.Context, ref oci.Reference, o PushOptions, tel
 
 // push is the push of one image.
 type push struct {
-	i    *Images
+	i    Exchange
 	ref  oci.Reference
 	img  *Image
 	repo *registry.Repository
@@ -119,7 +117,7 @@ func (p *push) run(ctx context.Context) error {
 }
 
 // pin gives an image the name under which its registry knows it for good.
-func (i *Images) pin(img *Image, ref oci.Reference) error {
+func (i Exchange) pin(img *Image, ref oci.Reference) error {
 	i.change.Lock()
 	defer i.change.Unlock()
 	_, err := i.name(img, ref, time.Time{})
@@ -131,7 +129,7 @@ func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	from := p.elsewhere()
-	slots := make(chan struct{}, uploads)
+	slots := make(chan struct{}, cmp.Or(max(p.i.Uploads, 0), 5))
 	var workers sync.WaitGroup
 	for n, l := range m.Layers {
 		if slices.ContainsFunc(m.Layers[:n], func(d oci.Descriptor) bool { return d.Digest == l.Digest }) {
@@ -314,7 +312,7 @@ func (p *push) packLayer(ctx context.Context, chain oci.Digest) (oci.Descriptor,
 }
 
 // packed lists the blobs of layers that are here, by diff id.
-func (i *Images) packed() map[oci.Digest]oci.Descriptor {
+func (i Exchange) packed() map[oci.Digest]oci.Descriptor {
 	known := map[oci.Digest]oci.Descriptor{}
 	for _, img := range i.all() {
 		_, m := i.manifestOf(img)

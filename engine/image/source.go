@@ -16,7 +16,7 @@ type source struct {
 }
 
 // addSource notes a source of an image, the newest last.
-func (i *Images) addSource(id oci.Digest, src source) error {
+func (i Exchange) addSource(id oci.Digest, src source) error {
 	i.change.Lock()
 	defer i.change.Unlock()
 	img := i.byID(id)
@@ -39,7 +39,7 @@ func (i *Images) addSource(id oci.Digest, src source) error {
 }
 
 // manifestOf gives an image's newest source whose blobs are all here.
-func (i *Images) manifestOf(img *Image) (raw []byte, m *oci.Manifest) {
+func (i Exchange) manifestOf(img *Image) (raw []byte, m *oci.Manifest) {
 	for _, src := range slices.Backward(img.sources) {
 		raw, err := i.Blobs.Read(src.Manifest, maxDocument)
 		if err != nil {

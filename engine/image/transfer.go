@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"runtime"
 	"sync"
 
 	"lighter/api"
@@ -50,9 +49,11 @@ type transfers struct {
 	slot chan struct{} // one for each layer that comes at this moment
 }
 
-func newTransfers() *transfers {
-	// Three as with Docker, and no fewer than cores: unpacking takes one each.
-	return &transfers{live: map[oci.Digest]*transfer{}, slot: make(chan struct{}, max(3, runtime.GOMAXPROCS(0)))}
+func newTransfers(most int) *transfers {
+	if most <= 0 {
+		most = 3
+	}
+	return &transfers{live: map[oci.Digest]*transfer{}, slot: make(chan struct{}, most)}
 }
 
 // claim makes the caller the one who brings a chain; else it gives who does.
