@@ -32,9 +32,12 @@ func (Views) Compose(root *os.File, overlays []container.Laid) (*os.File, error)
 		}
 	}()
 	for _, o := range overlays {
-		m, err := fs.Clone(nil, o.Source, true)
-		if err != nil {
-			return nil, err
+		m := o.Tree
+		if m == nil {
+			var err error
+			if m, err = fs.Clone(nil, o.Source, true); err != nil {
+				return nil, err
+			}
 		}
 		mounts = append(mounts, fs.Laid{Mount: m, Path: o.Path})
 		set := uint64(0)

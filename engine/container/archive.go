@@ -29,6 +29,7 @@ type Views interface {
 // Laid is a file or folder of the host that lies over a path of a container.
 type Laid struct {
 	Source, Path string
+	Tree         *os.File // a mount that stands nowhere, in place of Source; Compose closes it
 	ReadOnly     bool
 }
 
@@ -194,7 +195,15 @@ func (f Files) stopped(c *container, s *snapshot) (*os.File, error) {
 		}
 	}
 	for _, m := range s.Mounts {
-		add(m.Source, m.Destination, !m.RW)
+		tree, err := mounting{c}.peek(&m)
+		if err != nil {
+			return nil, err
+		}
+		if tree != nil {
+			over = append(over, Laid{Tree: tree, Path: m.inside(), ReadOnly: !m.RW})
+			continue
+		}
+		add(m.Source, m.inside(), !m.RW)
 	}
 	for _, own := range etcFiles(c) {
 		add(own.source, own.inside, false)

@@ -191,6 +191,33 @@ func (c mounting) openImage(m *mount) (*os.File, error) {
 	return c.cs.beneath(view, m.Name, m.Spec.ImageOptions.Subpath)
 }
 
+// peek opens what a mount of a container that does not run would show, where that has no
+// path: volumes with a file system of their own, what lies below volumes, images. nil is
+// for what has one.
+func (c mounting) peek(m *mount) (*os.File, error) {
+	sub := "."
+	if o := m.Spec.VolumeOptions; o != nil && o.Subpath != "" {
+		sub = o.Subpath
+	}
+	switch {
+	case m.Type == imageMount:
+		return c.openImage(m)
+	case m.Type != volumeMount || sub == "." && c.cs.Volumes.Plain(m.Name):
+		return nil, nil
+	}
+	dir, err := c.cs.Volumes.Mount(m.Name, c.id)
+	if err != nil {
+		return nil, err
+	}
+	base, err := c.cs.Mounts.Folder(dir)
+	if err != nil {
+		return nil, errors.Join(err, c.cs.Volumes.Unmount(m.Name, c.id))
+	}
+	defer base.Close()
+	tree, err := c.cs.beneath(base, dir, sub)
+	return tree, errors.Join(err, c.cs.Volumes.Unmount(m.Name, c.id)) // what is opened stays
+}
+
 // beneath opens a path within a volume or image, in Docker's words for what fails.
 func (d *Deps) beneath(base *os.File, name, sub string) (*os.File, error) {
 	f, err := d.Mounts.Beneath(base, sub)

@@ -64,6 +64,12 @@ func (vs *Volumes) Unmount(name, container string) error {
 	return nil
 }
 
+// Plain reports whether a volume is a folder and no more: nothing is mounted for it.
+func (vs *Volumes) Plain(name string) bool {
+	v, err := vs.find(name)
+	return err != nil || !v.mounts()
+}
+
 // Keep keeps a volume for a container whose record names it.
 func (vs *Volumes) Keep(name, container string) error {
 	if vs.keep(name, container) == nil {
