@@ -12,6 +12,11 @@ import (
 // nothing: a group is found by its path.
 type Groups struct{}
 
+// Realtime shares real-time scheduling out to the groups below path.
+func (Groups) Realtime(path string, period, runtime int64) error {
+	return cgroup.Realtime(path, period, runtime)
+}
+
 // Limit changes limits: all that are set in r, or none.
 func (Groups) Limit(ctx context.Context, path string, r *specs.LinuxResources) error {
 	g, err := cgroup.Open(path)

@@ -55,6 +55,8 @@ type config struct {
 	IpcMode       string                `json:"default-ipc-mode"`
 	CgroupnsMode  string                `json:"default-cgroupns-mode"`
 	CgroupParent  string                `json:"cgroup-parent"`
+	RtPeriod      int64                 `json:"cpu-rt-period"`
+	RtRuntime     int64                 `json:"cpu-rt-runtime"`
 	NoNewPrivs    bool                  `json:"no-new-privileges"`
 	Seccomp       string                `json:"seccomp-profile"`
 	Runtime       string                `json:"default-runtime"`
@@ -89,7 +91,6 @@ var later = map[string]string{
 	"containerd-namespace":         "there is no containerd under lighter",
 	"containerd-plugins-namespace": "there is no containerd under lighter",
 	"cri-containerd":               "there is no containerd under lighter",
-	"cpu-rt-period cpu-rt-runtime": "limits on real-time scheduling are not built yet",
 	"experimental feature":         "lighter has no experimental features",
 	"init-path":                    "lighter brings its own init",
 	"metrics-addr":                 "metrics are not built yet",
@@ -151,6 +152,8 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringVar(&c.IpcMode, "default-ipc-mode", "", "The default IPC mode: shareable or private (default private)")
 	f.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "The default cgroup namespace: host or private (default private with cgroup v2, else host)")
 	f.StringVar(&c.CgroupParent, "cgroup-parent", c.CgroupParent, "The cgroup below which containers are")
+	f.Int64Var(&c.RtPeriod, "cpu-rt-period", 0, "Microseconds of the real-time scheduler's period for all containers (cgroup v1)")
+	f.Int64Var(&c.RtRuntime, "cpu-rt-runtime", 0, "Microseconds of it that all containers together may have (cgroup v1)")
 	f.BoolVar(&c.NoNewPrivs, "no-new-privileges", false, "Let no process of a container gain privileges, by default")
 	f.StringVar(&c.Seccomp, "seccomp-profile", c.Seccomp, "The default seccomp profile: builtin, unconfined or a file")
 	f.StringVar(&c.Runtime, "default-runtime", c.Runtime, "The runtime of containers that name none; runc is lighter's own")

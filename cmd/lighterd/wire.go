@@ -197,6 +197,10 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		return err
 	}
 	host.Runtimes, host.Runtime = c.runtimes(), c.Runtime
+	host.RealtimePeriod, host.RealtimeRuntime = c.RtPeriod, c.RtRuntime
+	if (c.RtPeriod != 0 || c.RtRuntime != 0) && !host.Kernel.CPURealtime {
+		return errors.New("--cpu-rt-period and --cpu-rt-runtime: this kernel shares no real-time scheduling out to control groups")
+	}
 	shm, err := kernel.NewShm(filepath.Join(c.ExecRoot, "shm"))
 	if err != nil {
 		return err

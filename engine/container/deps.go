@@ -138,8 +138,12 @@ type Host struct {
 	CgroupParent string // below which containers' cgroups are: /lighter
 	Kernel       Features
 	Runtimes     map[string]*task.Runtime // OCI runtimes of the user's, by name
-	Runtime      string                   // that containers get which name none
-	Init         string                   // path of the init program for --init, empty when there is none
+	// What --cpu-rt-period and --cpu-rt-runtime give all containers together: microseconds,
+	// 0 when nothing is said.
+	RealtimePeriod, RealtimeRuntime int64
+
+	Runtime string // that containers get which name none
+	Init    string // path of the init program for --init, empty when there is none
 }
 
 // Features is which limits the kernel can set.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -303,6 +304,9 @@ func (s *start) writeSpec(ctx context.Context) (err error) {
 // launch hands everything to the keeper. When it returns, the program runs.
 func (s *start) launch(ctx context.Context) error {
 	config := s.snap.Config
+	if err := s.realtime(); err != nil {
+		return err
+	}
 	s.clients = s.c.door.take()
 	ctx, cancel := undo(ctx) // a client that leaves does not undo a start half-way
 	defer cancel()
@@ -319,6 +323,15 @@ func (s *start) launch(ctx context.Context) error {
 		return runtimeError(ociPrefix, err)
 	}
 	return runtimeError(runPrefix, err)
+}
+
+// realtime sees that the group above a container has real-time scheduling to share.
+func (s *start) realtime() error {
+	h := &s.cs.Host
+	if s.snap.Host.CPURealtimeRuntime == 0 || h.RealtimeRuntime == 0 {
+		return nil
+	}
+	return s.cs.Groups.Realtime(path.Dir(s.cs.cgroup(s.snap.record)), h.RealtimePeriod, h.RealtimeRuntime)
 }
 
 // letIn attaches those who came while the launch was under way.

@@ -17,6 +17,8 @@ type Groups interface {
 	// Limit sets the limits that are set in r and leaves the others: all of them, or none
 	// when it fails. os.ErrNotExist tells that the container has ended.
 	Limit(ctx context.Context, path string, r *specs.LinuxResources) error
+	// Realtime lets the groups below path have real-time scheduling: microseconds of a period.
+	Realtime(path string, period, runtime int64) error
 	// Usage measures a container; pid is the process whose network is counted, or 0.
 	// os.ErrNotExist tells that the container has ended.
 	Usage(path string, pid int) (*api.Stats, error)

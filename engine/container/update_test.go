@@ -56,6 +56,13 @@ func (g *fakeGroups) Usage(string, int) (*api.Stats, error) {
 	return s, nil
 }
 
+func (g *fakeGroups) Realtime(path string, _, _ int64) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paths = append(g.paths, "rt "+path)
+	return nil
+}
+
 func (g *fakeGroups) CPU(path string) (*api.Stats, error) { return g.Usage(path, 0) }
 
 // asks makes a request of limits.

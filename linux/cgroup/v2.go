@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // used are the version 2 controllers that a group gets when the host has them.
@@ -69,7 +70,7 @@ func setV2(g *Group, r *specs.LinuxResources) error {
 	if r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit != 0 {
 		s.add("pids", "pids.max", limit(*r.Pids.Limit))
 	}
-	if err := s.blockV2(r.BlockIO); err != nil {
+	if err := s.blockV2(g, r.BlockIO); err != nil {
 		return err
 	}
 	for _, h := range r.HugepageLimits {
@@ -152,14 +153,19 @@ func (s *settings) cpuV2(c *specs.LinuxCPU) {
 	s.text("cpuset", "cpuset.mems", c.Mems)
 }
 
-func (s *settings) blockV2(b *specs.LinuxBlockIO) error {
+func (s *settings) blockV2(g *Group, b *specs.LinuxBlockIO) error {
 	if b == nil {
 		return nil
 	}
 	if b.LeafWeight != nil && *b.LeafWeight != 0 {
 		return errors.New("a leaf weight cannot be set on cgroup version 2")
 	}
-	if b.Weight != nil && *b.Weight != 0 {
+	bfq := unix.Access(g.unified+"/io.bfq.weight", unix.F_OK) == nil
+	switch {
+	case b.Weight == nil || *b.Weight == 0:
+	case bfq: // whose scale is version 1's
+		s.add("io", "io.bfq.weight", strconv.Itoa(int(*b.Weight)))
+	default:
 		// 10…1000 becomes 1…10000, as the OCI runtimes do for io.weight.
 		s.add("io", "io.weight", strconv.Itoa(1+(int(*b.Weight)-10)*9999/990))
 	}

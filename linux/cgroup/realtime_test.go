@@ -1,0 +1,41 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func TestRealtime(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("making a cgroup needs root")
+	}
+	path := fmt.Sprintf("/lighter-test-rt-%d/below", os.Getpid())
+	l, err := locate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, ok := l.dir("cpu")
+	if _, missing := os.Stat(d.Mount + "/cpu.rt_runtime_us"); !ok || missing != nil {
+		t.Skip("no real-time scheduling by groups here")
+	}
+	t.Cleanup(func() {
+		unix.Rmdir(d.Mount + path)
+		unix.Rmdir(d.Mount + path[:len(path)-len("/below")])
+	})
+	for range 2 { // again is no error
+		if err := Realtime(path, 1000000, 20000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := New(path+"/c", &specs.LinuxResources{CPU: &specs.LinuxCPU{RealtimeRuntime: ptr[int64](10000)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Remove(within(t)); err != nil {
+		t.Error(err)
+	}
+}
