@@ -190,9 +190,15 @@ func (e *exec) fail(code int) {
 	complain("save an exec", e.container.id, e.save())
 }
 
-// close tells who waits for a probe. The lock is held.
+// close tells who waits for a probe. The lock is held. A launch may fail after its
+// container's end took it along.
 func (e *exec) close() {
-	if e.over != nil {
+	if e.over == nil {
+		return
+	}
+	select {
+	case <-e.over:
+	default:
 		close(e.over)
 	}
 }

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -217,5 +218,33 @@ func TestNoCheckCostsNothing(t *testing.T) {
 	}
 	if s := w.index.get(id).now(); s.Health != nil || healthOf(s) != "none" || s.wireState().Health != nil {
 		t.Error(s.Health)
+	}
+}
+
+// TestProbeOfNoContainer lets the container end while a probe is being launched, which fails then.
+func TestProbeOfNoContainer(t *testing.T) {
+	w, id := healthWorld(t)
+	w.must(w.Start(t.Context(), id))
+	s := w.index.get(id).now()
+	c := w.index.get(id)
+	e := &exec{id: newID(), container: c, asked: api.CreateExec{Cmd: []string{"x"}}, started: make(chan struct{}), over: make(chan struct{}), stage: execRunning}
+	c.execs.add(e)
+	w.Exited(t.Context(), task.Exit{Name: s.process(), Code: 1, At: time.Now()})
+	e.fail(126)
+	<-e.over
+}
+
+// TestChecksAreNoGoroutines has many containers with checks wait for their next probe.
+func TestChecksAreNoGoroutines(t *testing.T) {
+	w := newWorld(t)
+	const many = 100
+	before := runtime.NumGoroutine()
+	for range many {
+		w.must(w.Start(t.Context(), w.create("", func(r *api.CreateContainer) {
+			r.Healthcheck = &api.Healthcheck{Test: []string{"CMD", "x"}, Interval: time.Hour}
+		})))
+	}
+	if grew := runtime.NumGoroutine() - before; grew > many/10 {
+		t.Error(grew, "goroutines for checks that wait")
 	}
 }
