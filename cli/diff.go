@@ -2,20 +2,31 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"lighter/api"
 )
 
 // changeLetters are how kinds of change are printed, by their number.
 const changeLetters = "CAD"
 
 func newDiff(a *App) *cobra.Command {
+	use, args := "diff CONTAINER|IMAGE [CONTAINER|IMAGE]", between(1, 2)
+	if a.docker() {
+		use, args = "diff CONTAINER", exactly(1)
+	}
 	return &cobra.Command{
-		Use:                   "diff CONTAINER",
-		Short:                 "List what a container changed in its file system",
-		Args:                  exactly(1),
+		Use:   use,
+		Short: "List what is different in a file system",
+		Long: `List what is different in a file system
+
+Of one container, what it changed; of one image, what its last layer did. Of two,
+what the second has other than the first, without a file being read.`,
+		Args:                  args,
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{aliases: "container diff, diff"},
 		ValidArgsFunction:     a.completeContainers(nil),
@@ -23,11 +34,7 @@ func newDiff(a *App) *cobra.Command {
 			if args[0] == "" {
 				return errors.New("Container name cannot be empty") //nolint:staticcheck // Docker's words
 			}
-			c, err := a.Client()
-			if err != nil {
-				return err
-			}
-			list, err := c.Containers().Changes(cmd.Context(), args[0])
+			list, err := differences(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}
@@ -42,4 +49,22 @@ func newDiff(a *App) *cobra.Command {
 			return out.Flush()
 		},
 	}
+}
+
+func differences(ctx context.Context, a *App, names []string) ([]api.Change, error) {
+	c, err := a.Client()
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 2 {
+		return c.Containers().Compare(ctx, names[0], names[1])
+	}
+	list, err := c.Containers().Changes(ctx, names[0])
+	if a.docker() || !api.Is(err, api.NotFound) {
+		return list, err
+	}
+	if list, imageErr := c.Containers().Compare(ctx, "", names[0]); imageErr == nil {
+		return list, nil
+	}
+	return nil, err
 }

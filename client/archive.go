@@ -128,3 +128,11 @@ func (s Containers) Commit(ctx context.Context, name string, o CommitOptions) (v
 	}
 	return v, s.c.call(ctx, "POST", "/commit", query, nil, &v)
 }
+
+// Compare lists what is different in to from what is in from; each is a container or an image.
+// An empty from stands for to without its last layer. Only our engine knows it.
+func (s Containers) Compare(ctx context.Context, from, to string) (v []api.Change, err error) {
+	query := url.Values{"to": {to}}
+	put(query, "from", from)
+	return v, s.c.call(ctx, "GET", "/diff", query, nil, &v)
+}

@@ -84,3 +84,39 @@ func (s *Server) sendTar(w http.ResponseWriter, kind string, write func(begin fu
 	}
 	return err
 }
+
+// statImage and getImage are ours: files of an image, without a container.
+func (a *archives) statImage(w http.ResponseWriter, r *request) error {
+	p, err := r.archivePath()
+	if err != nil {
+		return err
+	}
+	st, err := a.s.config.Images.PathStat(r.name, p)
+	if err != nil {
+		return err
+	}
+	return setPathStat(w, st)
+}
+
+func (a *archives) getImage(w http.ResponseWriter, r *request) error {
+	p, err := r.archivePath()
+	if err != nil {
+		return err
+	}
+	return a.s.sendTar(w, "application/x-tar", func(begin func() io.Writer) error {
+		return a.s.config.Images.CopyOut(r.Context(), r.name, p, func(st api.PathStat) io.Writer {
+			_ = setPathStat(w, st) // of strings and numbers: it never errs
+			return begin()
+		})
+	})
+}
+
+// compare is ours, too: what is different between two containers or images.
+func (a *archives) compare(w http.ResponseWriter, r *request) error {
+	to := r.query.Get("to")
+	if to == "" {
+		return api.Errorf(api.Invalid, "bad parameter: to names the container or image to compare")
+	}
+	list, err := a.engine().Compare(r.Context(), r.query.Get("from"), to)
+	return ok(w, list, err)
+}

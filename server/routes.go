@@ -69,6 +69,7 @@ func (s *Server) containerRoutes() []route {
 		{"POST", "/containers/{name}/exec", exe.create},
 		{"DELETE", "/containers/{name}", con.remove},
 		{"POST", "/commit", arc.commit},
+		{"GET", "/diff", arc.compare}, // no route of Docker's
 		{"GET", "/exec/{name}/json", exe.inspect},
 		{"POST", "/exec/{name}/start", exe.start},
 		{"POST", "/exec/{name}/resize", exe.resize},
@@ -76,7 +77,7 @@ func (s *Server) containerRoutes() []route {
 }
 
 func (s *Server) imageRoutes() []route {
-	img := &images{s: s}
+	img, arc := &images{s: s}, &archives{s: s}
 	return []route{
 		{"GET", "/images/json", img.list},
 		{"GET", "/images/search", img.search},
@@ -87,6 +88,8 @@ func (s *Server) imageRoutes() []route {
 		{"GET", "/images/{name}/get", img.save},
 		{"GET", "/images/{name}/history", img.history},
 		{"GET", "/images/{name}/json", img.inspect},
+		{"HEAD", "/images/{name}/archive", arc.statImage}, // no route of Docker's
+		{"GET", "/images/{name}/archive", arc.getImage},   // no route of Docker's
 		{"POST", "/images/{name}/push", img.push},
 		{"POST", "/images/{name}/tag", img.tag},
 		{"DELETE", "/images/{name}", img.remove},

@@ -22,6 +22,10 @@ type Trees interface {
 	// Capture copies what a container changed, to be a layer; watched, so that it can be
 	// brought up to date once the container stands still.
 	Capture(ctx context.Context, id string, watched bool) (*layer.Captured, error)
+	// Compare tells what is different in one file system from another.
+	Compare(ctx context.Context, from, to layer.Side) ([]layer.Change, error)
+	// Below is a side without its last layer.
+	Below(s layer.Side) layer.Side
 }
 
 // Committer makes images of what containers changed.
@@ -203,11 +207,59 @@ func (f Files) Changes(ctx context.Context, ref string) ([]api.Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	return asChanges(found), nil
+}
+
+func asChanges(found []layer.Change) []api.Change {
 	list := []api.Change{}
 	for _, change := range found {
 		list = append(list, api.Change{Kind: int(change.Kind), Path: change.Path})
 	}
-	return list, nil
+	return list
+}
+
+// Compare tells what is different in to from what is in from; each is a container, or
+// else an image. An empty from stands for to without its last layer, or without what the
+// container changed.
+func (f Files) Compare(ctx context.Context, from, to string) ([]api.Change, error) {
+	b, release, err := f.side(to)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	a := layer.Side{Top: b.Top}
+	switch {
+	case from != "":
+		var let func()
+		if a, let, err = f.side(from); err != nil {
+			return nil, err
+		}
+		defer let()
+	case b.Container == "":
+		a = f.cs.Trees.Below(b)
+	}
+	found, err := f.cs.Trees.Compare(ctx, a, b)
+	if err != nil {
+		return nil, err
+	}
+	return asChanges(found), nil
+}
+
+// side finds a container or an image, and holds its layers.
+func (f Files) side(ref string) (s layer.Side, release func(), err error) {
+	c, err := f.cs.index.find(ref)
+	if err == nil {
+		top := c.now().Top
+		return layer.Side{Top: top, Container: c.id}, f.cs.Images.Hold(top), nil
+	}
+	if !api.Is(err, api.NotFound) {
+		return s, nil, err
+	}
+	img, imageErr := f.cs.Images.Resolve(ref, nil)
+	if imageErr != nil {
+		return s, nil, api.Errorf(api.NotFound, "No such container or image: %s", ref)
+	}
+	return layer.Side{Top: img.Top}, f.cs.Images.Hold(img.Top), nil
 }
 
 // Export writes all files of a container as a tar to what begin gives.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ type Layers interface {
 	Pack(ctx context.Context, chainID string, w io.Writer) error
 	Remove(chainID string) error
 	Data(top string) map[string]string
+	View(top string) (*os.File, error)
 }
 
 // Deps is what Images stand on.

@@ -51,7 +51,7 @@ func TestChanges(t *testing.T) {
 	for _, c := range changes {
 		got = append(got, string("CAD"[c.Kind])+c.Path)
 	}
-	want := "C/a A/a/new D/a/x C/b/z C/c C/e D/e/1 C/e/2 A/fifo A/g2"
+	want := "C/a A/a/new D/a/x C/b C/b/z C/c C/e D/e/1 C/e/2 A/fifo A/g2"
 	if strings.Join(got, " ") != want {
 		t.Errorf("changes %q, want %q", got, want)
 	}
