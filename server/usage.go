@@ -56,7 +56,7 @@ func (sys *system) imageUsage(r *request, du *api.DiskUsage) error {
 		shapeSummary(r, &list[i])
 		list[i].Containers = users
 	}
-	du.Images, du.LayersSize = list, sys.s.config.Images.LayersSize()
+	du.Images, du.LayersSize = list, image.LayersSize(sys.s.config.Images)
 	return nil
 }
 

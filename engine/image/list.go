@@ -217,7 +217,7 @@ func boolean(f api.Filters, key string, def bool) (bool, error) {
 }
 
 // LayersSize gives the bytes of all layers that there are, each once.
-func (i *Images) LayersSize() int64 {
+func LayersSize(i *Images) int64 {
 	var sum int64
 	for _, l := range i.Layers.List() {
 		sum += l.Size
