@@ -86,7 +86,7 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 		defer e.clean()
 	}
 	var figures []figure
-	for _, r := range rows {
+	for _, r := range slices.Concat(rows, fileRows) {
 		if !wanted(r.name, only) {
 			continue
 		}

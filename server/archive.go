@@ -91,7 +91,7 @@ func (a *archives) statImage(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	st, err := a.s.config.Images.PathStat(r.name, p)
+	st, err := a.s.config.Images.Files().PathStat(r.name, p)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (a *archives) getImage(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return a.s.sendTar(w, "application/x-tar", func(begin func() io.Writer) error {
-		return a.s.config.Images.CopyOut(r.Context(), r.name, p, func(st api.PathStat) io.Writer {
+		return a.s.config.Images.Files().CopyOut(r.Context(), r.name, p, func(st api.PathStat) io.Writer {
 			_ = setPathStat(w, st) // of strings and numbers: it never errs
 			return begin()
 		})

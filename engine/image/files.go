@@ -10,9 +10,15 @@ import (
 	"lighter/store/archive"
 )
 
+// Files is the files in images.
+type Files struct{ i *Images }
+
+// Files gives the files in images.
+func (i *Images) Files() Files { return Files{i} }
+
 // PathStat tells what a path in an image is.
-func (i *Images) PathStat(name, p string) (st api.PathStat, err error) {
-	err = i.withFile(name, p, func(src *archive.Source) error {
+func (f Files) PathStat(name, p string) (st api.PathStat, err error) {
+	err = f.withFile(name, p, func(src *archive.Source) error {
 		st, err = src.Stat()
 		return err
 	})
@@ -21,8 +27,8 @@ func (i *Images) PathStat(name, p string) (st api.PathStat, err error) {
 
 // CopyOut writes a path in an image as a tar to what begin gives; begin is called when it is
 // known what the path is, and nothing failed yet.
-func (i *Images) CopyOut(ctx context.Context, name, p string, begin func(api.PathStat) io.Writer) error {
-	return i.withFile(name, p, func(src *archive.Source) error {
+func (f Files) CopyOut(ctx context.Context, name, p string, begin func(api.PathStat) io.Writer) error {
+	return f.withFile(name, p, func(src *archive.Source) error {
 		st, err := src.Stat()
 		if err != nil {
 			return err
@@ -32,8 +38,8 @@ func (i *Images) CopyOut(ctx context.Context, name, p string, begin func(api.Pat
 }
 
 // withFile opens a path in the merged layers of an image. They stay until do returns.
-func (i *Images) withFile(name, p string, do func(*archive.Source) error) error {
-	img, err := i.Resolve(name)
+func (f Files) withFile(name, p string, do func(*archive.Source) error) error {
+	img, err := f.i.Resolve(name)
 	if err != nil {
 		return err
 	}
@@ -42,9 +48,9 @@ func (i *Images) withFile(name, p string, do func(*archive.Source) error) error 
 	if top == "" {
 		return notThere
 	}
-	release := i.Hold(top)
+	release := f.i.Hold(top)
 	defer release()
-	root, err := i.Layers.View(string(top))
+	root, err := f.i.Layers.View(string(top))
 	if err != nil {
 		return err
 	}
