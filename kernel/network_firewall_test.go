@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"io"
 	stdnet "net"
 	"net/netip"
 	"os"
@@ -428,5 +429,47 @@ func TestTableName(t *testing.T) {
 	}
 	if a, b := TableName("/a", "/run/lighter"), TableName("/b", "/run/lighter"); a == b || !strings.HasPrefix(a, "lighter-") {
 		t.Error(a, b)
+	}
+}
+
+// BenchmarkThroughput sends through a bridge, and from another host through a published port.
+func BenchmarkThroughput(b *testing.B) {
+	w := newWorld(b)
+	w.apply(b, rules(func(f *netspec.Firewall) { publish(f, "tcp", "0.0.0.0:5001", "10.9.0.2:5001", "br0") }))
+	var l stdnet.Listener
+	err := net.In(w.a, func() (err error) { l, err = stdnet.Listen("tcp", ":5001"); return err })
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	block := make([]byte, 1<<20)
+	for _, way := range []struct {
+		name string
+		from *os.File
+		addr string
+	}{{"bridge", w.a2, "10.9.0.2:5001"}, {"published", w.neighbour, hostWire + ":5001"}, {"host", w.host, hostWire + ":5001"}} {
+		b.Run(way.name, func(b *testing.B) {
+			var c stdnet.Conn
+			if err := net.In(way.from, func() (err error) { c, err = stdnet.Dial("tcp", way.addr); return err }); err != nil {
+				b.Fatal(err)
+			}
+			server, err := l.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			done := make(chan error)
+			go func() { _, err := io.Copy(io.Discard, server); done <- err }()
+			b.SetBytes(int64(len(block)))
+			for b.Loop() {
+				if _, err := c.Write(block); err != nil {
+					b.Fatal(err)
+				}
+			}
+			c.Close()
+			if err := <-done; err != nil {
+				b.Error(err)
+			}
+			server.Close()
+		})
 	}
 }
