@@ -31,6 +31,9 @@ type Network struct {
 	// hairpin is whether bridged packets pass by the packet filter (br_netfilter): one that a
 	// container sends to its own published port is then turned around in the bridge.
 	hairpin atomic.Bool
+	// filtered is whether they do so of both families, and the packet filter is ours to use: it
+	// then keeps containers apart that are to be (Guard.ICC), and lets through what goes by a published port.
+	filtered atomic.Bool
 }
 
 // NewNetwork gives what works in the network namespace of the thread that uses it first.
@@ -144,27 +147,29 @@ func (n *Network) bringBridge(l netspec.Link) error {
 	return n.host.Do(&b)
 }
 
-// bridgeSysctls sees to it that a container cannot tell the host its routes, and that a
-// bridge that has IPv6 addresses can have them.
+// bridgeSysctls sees to it that a container cannot tell the host its routes, that a
+// bridge that has IPv6 addresses can have them, and that packets are forwarded; it notes whether
+// bridged packets pass by the packet filter.
 func (n *Network) bridgeSysctls(l netspec.Link) error {
 	v6 := hasIPv6(l.Addrs)
 	return net.In(n.home, func() error {
-		if err := forward(l); err != nil {
-			return err
-		}
-		n.hairpin.Store(readLine("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1")
 		conf := "net/ipv6/conf/" + l.Name
 		if _, err := os.Stat("/proc/sys/" + conf); err != nil {
 			if v6 {
 				return fmt.Errorf("bridge %s cannot have an IPv6 address: IPv6 is switched off in this kernel (ipv6.disable=1, or CONFIG_IPV6 is missing)", l.Name)
 			}
-			return nil
+		} else if err := net.Sysctl(conf+"/accept_ra", "0"); err != nil {
+			return err
 		}
-		err := net.Sysctl(conf+"/accept_ra", "0")
 		if v6 {
-			err = errors.Join(err, net.Sysctl(conf+"/disable_ipv6", "0"))
+			if err := net.Sysctl(conf+"/disable_ipv6", "0"); err != nil {
+				return err
+			}
 		}
-		return err
+		four, six := readLine("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1", readLine("/proc/sys/net/bridge/bridge-nf-call-ip6tables") == "1"
+		n.hairpin.Store(four || six)
+		n.filtered.Store(four && six && n.firewall.table != "")
+		return forward(l)
 	})
 }
 

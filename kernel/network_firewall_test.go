@@ -175,6 +175,37 @@ func testFirewall(t *testing.T, seen string) {
 	refused(t, w.neighbour, "["+hostWire6+"]:8081")
 }
 
+// TestIsolated has containers that are to be kept apart, by the packet filter or by the bridge.
+func TestIsolated(t *testing.T) {
+	for _, seen := range []string{"11", "00", "10", "01"} {
+		t.Run("br_netfilter "+seen, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "net/bridge/bridge-nf-call-iptables="+seen[:1], "net/bridge/bridge-nf-call-ip6tables="+seen[1:])
+			w.apply(t, rules(func(f *netspec.Firewall) { f.Networks[0].ICC = false; f.Ports = nil }))
+			one, two := onBridge(11, "10.9.0.11/16", "fd09::11/64"), onBridge(12, "10.9.0.12/16", "fd09::12/64")
+			one.Isolated, two.Isolated = true, true
+			a, b := sandbox(t, w.n, one), sandbox(t, w.n, two)
+			listen(t, a, ":80")
+			reaches(t, w.host, "10.9.0.11:80", "10.9.0.1:")
+			reaches(t, b, neighbourWire+":80", hostWire+":")
+			refused(t, b, "10.9.0.11:80")
+			refused(t, b, "[fd09::11]:80")
+			w.apply(t, rules(func(f *netspec.Firewall) {
+				f.Networks[0].ICC = false
+				f.Ports = nil
+				publish(f, "tcp", "0.0.0.0:8080", "10.9.0.11:80", "br0")
+				publish(f, "tcp", "[::]:8080", "[fd09::11]:80", "br0")
+			}))
+			reaches(t, w.neighbour, hostWire+":8080", neighbourWire+":")
+			refused(t, b, "10.9.0.11:80")
+			if seen == "11" || seen == "00" { // else the one family's are bridged, to a port that is isolated
+				reaches(t, b, hostWire+":8080", "10.9.0.1:")
+				reaches(t, b, "["+hostWire6+"]:8080", "[fd09::1]:")
+			}
+		})
+	}
+}
+
 // TestModes has what a mode closes beside what it opens, so that each shows that the
 // other would be noticed.
 func TestModes(t *testing.T) {

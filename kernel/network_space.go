@@ -210,7 +210,7 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 	if s.near > 0 {
 		var b net.Batch
 		b.SetLink(s.near, i.Host, net.Change{Name: i.Host, Master: s.bridge})
-		if i.Isolated {
+		if i.Isolated && !n.filtered.Load() {
 			b.SetPort(s.near, i.Host, net.Port{Isolated: true})
 		}
 		for _, a := range i.Addrs {

@@ -182,20 +182,6 @@ func TestBridge(t *testing.T) {
 	}
 }
 
-func TestIsolated(t *testing.T) {
-	n, space := host(t)
-	bring(t, n, bridge0)
-	one, two, three := onBridge(1, "10.9.0.2/16"), onBridge(2, "10.9.0.3/16"), onBridge(3, "10.9.0.4/16")
-	one.Isolated, two.Isolated = true, true
-	a, b, c := sandbox(t, n, one), sandbox(t, n, two), sandbox(t, n, three)
-	listen(t, a, "10.9.0.2:80")
-	reaches(t, c, "10.9.0.2:80", "10.9.0.4:")
-	reaches(t, space, "10.9.0.2:80", "10.9.0.1:")
-	if _, err := reach(b, "10.9.0.2:80", never); err == nil {
-		t.Error("two isolated ports talk")
-	}
-}
-
 func TestBridgeMadeRight(t *testing.T) {
 	n, _ := host(t)
 	l := netspec.Link{Kind: "bridge", Name: "br0", Made: true, Addrs: prefixes("10.1.0.1/24"), MTU: 1400}
