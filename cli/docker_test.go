@@ -267,6 +267,8 @@ func TestRequestsAsDocker(t *testing.T) {
 		"POST /networks/create":              {status: 201, body: `{"Id":"` + id + `","Warning":""}`},
 		"POST /networks/prune":               {body: `{"NetworksDeleted":["n","m"]}`},
 		"GET /networks":                      {body: `[]`},
+		"POST /containers/c/update":          {body: `{"Warnings":["a warning"]}`},
+		"GET /containers/c/stats":            {body: `{"name":"/n","id":"` + id + `","pids_stats":{"current":3},"memory_stats":{"usage":3000000,"limit":64000000,"stats":{"total_inactive_file":5}},"cpu_stats":{"cpu_usage":{"total_usage":300},"system_cpu_usage":1000,"online_cpus":2},"precpu_stats":{"cpu_usage":{"total_usage":200},"system_cpu_usage":500},"networks":{"eth0":{"rx_bytes":1234,"tx_bytes":5678901}},"blkio_stats":{"io_service_bytes_recursive":[{"op":"Read","value":4096},{"op":"write","value":1}]}}`},
 		"GET /networks/n":                    {body: `{"Name":"n","Id":"` + id + `"}`},
 		"POST /networks/n/connect":           {},
 		"POST /networks/n/disconnect":        {},

@@ -67,7 +67,8 @@ func (o *updateFlags) request() (u api.UpdateContainer, err error) {
 		}
 	}
 	r := o.resources()
-	r.MemorySwappiness, r.OomKillDisable = nil, nil
+	r.MemorySwappiness, r.OomKillDisable, r.Ulimits, r.BlkioWeightDevice = nil, nil, nil, nil
+	r.BlkioDeviceReadBps, r.BlkioDeviceWriteBps, r.BlkioDeviceReadIOps, r.BlkioDeviceWriteIOps = nil, nil, nil, nil
 	if *r.PidsLimit == 0 {
 		r.PidsLimit = nil
 	}
