@@ -88,6 +88,15 @@ func (h *hijacked) fail(err error, framed bool) {
 		msg = append(frame(nil, stdout, len(msg)), msg...)
 	}
 	_, _ = h.conn.Write(msg)
+	// What the client has sent and nobody read would turn the end that it reads into an error.
+	if both, ok := h.conn.(interface {
+		CloseWrite() error
+		CloseRead() error
+	}); ok {
+		both.CloseWrite()
+		both.CloseRead()
+		_, _ = io.Copy(io.Discard, h.conn)
+	}
 	h.close()
 }
 
