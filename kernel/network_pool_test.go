@@ -97,9 +97,9 @@ func TestPooled(t *testing.T) {
 		t.Fatalf("%d are ready", ready)
 	}
 	var all sync.WaitGroup
-	for i := range 40 {
+	for i := range 200 {
 		all.Go(func() {
-			i := onBridge(i+10, fmt.Sprintf("10.9.1.%d/16", i))
+			i := onBridge(i+2, fmt.Sprintf("10.9.1.%d/16", i))
 			ns := sandbox(t, n, i)
 			reaches(t, ns, "10.9.0.1:80", i.Addrs[0].Addr().String()+":")
 		})
@@ -112,7 +112,7 @@ func TestPooled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(links) == 2+1+40 // lo, br0
+		return len(links) == 2+1+200 // lo, br0
 	})
 }
 

@@ -168,6 +168,11 @@ func TestBridge(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	var lax net.Batch
+	lax.SetNeighbour(9999, netip.MustParseAddr("10.9.0.7"), randomMAC())
+	if err := n.host.Do(&lax); err != nil {
+		t.Errorf("a neighbour that cannot be made known: %v", err)
+	}
 	has, err := n.Prefixes()
 	if err != nil || !strings.Contains(fmt.Sprint(has), "10.9.0.0/16") || !strings.Contains(fmt.Sprint(has), "fd09::/64") {
 		t.Errorf("%v, %v", has, err)

@@ -122,7 +122,8 @@ func (b *Batch) AddRoute(link int, to netip.Prefix, gateway netip.Addr) {
 	b.num32(unix.RTA_OIF, uint32(link))
 }
 
-// SetNeighbour has the host know the MAC of an address on a link, until it is told better.
+// SetNeighbour has the host know the MAC of an address on a link, until it is told better. A
+// host that knows too many neighbours already will ask.
 func (b *Batch) SetNeighbour(link int, a netip.Addr, mac stdnet.HardwareAddr) {
 	head := [unix.SizeofNdMsg]byte{family(a)}
 	order.PutUint32(head[4:], uint32(link))
@@ -130,4 +131,5 @@ func (b *Batch) SetNeighbour(link int, a netip.Addr, mac stdnet.HardwareAddr) {
 	b.message(unix.RTM_NEWNEIGH, toReset, "make the neighbour "+a.String()+" known", head[:]...)
 	b.attr(unix.NDA_DST, a.AsSlice())
 	b.attr(unix.NDA_LLADDR, mac)
+	b.lax = append(b.lax, len(b.what))
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,6 +27,7 @@ type Batch struct {
 	start int      // of the message under construction
 	what  []string // what each message does, for errors; its number is its index plus one
 	whole bool     // all is done, or nothing
+	lax   []int    // numbers of messages that may fail
 }
 
 // message begins a message: what says in an error what it was to do.
@@ -173,7 +175,7 @@ func (c *Conn) do(b *Batch, last int) error {
 			return true
 		}
 		err := m.err(b.what[number-1])
-		if first == nil {
+		if first == nil && !slices.Contains(b.lax, number) {
 			first = err
 		}
 		// A refusal of the whole is told as the first one's.
