@@ -44,6 +44,7 @@ func run(m *testing.M) int {
 	} else if os.Getuid() == 0 && !testing.Short() {
 		for _, cmd := range []*exec.Cmd{
 			exec.Command("go", "build", "-o", bin+"/", "lighter/cmd/lighter", "lighter/cmd/lighterd", "lighter/cmd/lighterhub"),
+			exec.Command("go", "build", "-o", filepath.Join(bin, "load"), "lighter/bench/testdata/load"),
 			exec.Command("sh", "-euc", busyboxScript, "sh", busyboxTar),
 			exec.Command("ln", "-s", "lighter", filepath.Join(bin, "docker")),
 		} {
@@ -68,6 +69,9 @@ busybox --list | while read -r applet; do [ -e "$tree/bin/$applet" ] || ln -s bu
 printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >"$tree/etc/passwd"
 printf 'root:x:0:\nuser:x:1000:\nstaff:x:50:user\n' >"$tree/etc/group"
 tar -C "$tree" --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -cf "$1" .`
+
+// serveScript is a web server that tells its host's name.
+const serveScript = "mkdir -p /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www"
 
 func TestStories(t *testing.T) {
 	if testing.Short() {
@@ -96,12 +100,21 @@ func TestStories(t *testing.T) {
 			env.Setenv("BUSYBOX", busyboxTar)
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("NEAR", spacePath(e.space))
+			env.Setenv("LOAD", filepath.Join(bin, "load"))
+			env.Setenv("SERVE", serveScript)
 			env.Defer(func() {
 				if err := errors.Join(e.end(), e.space.Close()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
 				}
 			})
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "sctp" {
+				_, err := os.Stat("/proc/sys/net/sctp")
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"engine": cmdEngine,
