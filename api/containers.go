@@ -282,7 +282,9 @@ type Updated struct {
 
 // UpdateContainer asks for other limits, or another restart policy: what is zero stays
 // as it is. The mounts are lighter's own: those that come, as a creation writes them, and
-// the paths in the container of those that go, which go first.
+// the paths in the container of those that go, which go first. So are the ports: those of the
+// host that shall lead to the container, by its own (80/tcp), and those that no longer shall,
+// which go first: [address:]port[-port][/protocol].
 type UpdateContainer struct {
 	Resources
 	RestartPolicy RestartPolicy
@@ -290,4 +292,7 @@ type UpdateContainer struct {
 	Binds    []string `json:",omitempty"`
 	Mounts   []Mount  `json:",omitempty"`
 	Unmounts []string `json:",omitempty"`
+
+	PublishPorts   map[string][]PortBinding `json:",omitempty"`
+	UnpublishPorts []string                 `json:",omitempty"`
 }

@@ -86,7 +86,7 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 		defer e.clean()
 	}
 	var figures []figure
-	for _, r := range slices.Concat(rows, fileRows) {
+	for _, r := range slices.Concat(rows, fileRows, networkRows) {
 		if !wanted(r.name, only) {
 			continue
 		}
@@ -252,6 +252,9 @@ func (e *engine) clean() {
 	if ids, _ := e.output(ctx, "ps", "-aq", "--filter", "name=bench-"); ids != "" {
 		e.run(ctx, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
 	}
+	if name, _ := e.output(ctx, "network", "ls", "-q", "--filter", "name=bench-net"); name != "" {
+		e.run(ctx, "network", "rm", "bench-net")
+	}
 	if ids, _ := e.output(ctx, "images", "-q", "bench"); ids != "" {
 		e.run(ctx, append([]string{"rmi", "-f"}, slices.Compact(strings.Fields(ids))...)...)
 	}
@@ -273,7 +276,10 @@ func startOurs(ctx context.Context, bin, dir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(bin, "lighterd"), "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"), "-H", host)
+	// In a network namespace of its own: the peer's bridges, rules and policies are neither
+	// in its way nor in ours.
+	alone := `busybox ip link set lo up && exec "$@"`
+	cmd := exec.Command("unshare", "--net", "sh", "-c", alone, "sh", filepath.Join(bin, "lighterd"), "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"), "-H", host)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return nil, err

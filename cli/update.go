@@ -15,13 +15,14 @@ type updateFlags struct {
 	containerFlags
 	restart string
 	changes mountChanges
+	ports   portChanges
 }
 
 func newUpdate(a *App) *cobra.Command {
 	var o updateFlags
 	cmd := &cobra.Command{
 		Use:                   "update [OPTIONS] CONTAINER [CONTAINER...]",
-		Short:                 "Change the limits, the restart policy or the mounts of containers",
+		Short:                 "Change the limits, the restart policy, the mounts or the published ports of containers",
 		Args:                  atLeast(1),
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{aliases: "container update, update"},
@@ -56,6 +57,7 @@ func (o *updateFlags) add(cmd *cobra.Command) {
 	f.Var(&o.memorySwap, "memory-swap", "Memory and swap it may use together: '-1' for any")
 	f.Int64Var(&o.pids, "pids-limit", 0, "Processes it may have (-1 for any number)")
 	f.StringVar(&o.restart, "restart", "", "When to start again by itself (no, on-failure[:max], always, unless-stopped)")
+	o.ports.add(f)
 	cmd.RegisterFlagCompletionFunc("restart", completeRestart)
 }
 
@@ -73,7 +75,7 @@ func (o *updateFlags) request() (u api.UpdateContainer, err error) {
 		r.PidsLimit = nil
 	}
 	u.Resources = r
-	return u, o.changes.request(&u)
+	return u, errors.Join(o.changes.request(&u), o.ports.request(&u))
 }
 
 // update changes one container after the other; warnings come last.
@@ -86,7 +88,7 @@ func update(ctx context.Context, a *App, o *updateFlags, names []string) error {
 	if err != nil {
 		return err
 	}
-	if err := o.changes.known(ctx, c); err != nil {
+	if err := errors.Join(o.changes.known(ctx, c), o.ports.known(ctx, c)); err != nil {
 		return err
 	}
 	var errs []error
