@@ -102,6 +102,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("NEAR", spacePath(e.space))
 			env.Setenv("LOAD", filepath.Join(bin, "load"))
 			env.Setenv("SERVE", serveScript)
+			env.Setenv("COMPOSE", compose())
 			env.Defer(func() {
 				if err := errors.Join(e.end(), e.space.Close()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
@@ -110,9 +111,12 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "sctp" {
+			switch name {
+			case "sctp":
 				_, err := os.Stat("/proc/sys/net/sctp")
 				return err == nil, nil
+			case "compose":
+				return compose() != "", nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -127,6 +131,19 @@ func TestStories(t *testing.T) {
 			"logserver": cmdLogserver,
 		},
 	})
+}
+
+// compose gives the path of Docker's compose plugin, which is a program of its own as well.
+func compose() string {
+	for _, path := range []string{
+		"/var/tmp/peer/clients/cli-plugins/docker-compose", "/usr/libexec/docker/cli-plugins/docker-compose", "/usr/local/lib/docker/cli-plugins/docker-compose",
+	} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	path, _ := exec.LookPath("docker-compose")
+	return path
 }
 
 // cmdUntil repeats a command until it succeeds (or, negated, fails).
