@@ -103,6 +103,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("LOAD", filepath.Join(bin, "load"))
 			env.Setenv("SERVE", serveScript)
 			env.Setenv("COMPOSE", compose())
+			env.Setenv("DEBIAN", debianTar)
 			env.Defer(func() {
 				if err := errors.Join(e.end(), e.space.Close()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
@@ -117,6 +118,9 @@ func TestStories(t *testing.T) {
 				return err == nil, nil
 			case "compose":
 				return compose() != "", nil
+			case "debian":
+				_, err := os.Stat(debianTar)
+				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -127,11 +131,15 @@ func TestStories(t *testing.T) {
 			"near":   in("NEAR"),
 			"far":    in("FAR"),
 			"wire":   cmdWire,
+			"world":  cmdWorld,
 
 			"logserver": cmdLogserver,
 		},
 	})
 }
+
+// debianTar is where the benchmarks keep a Debian.
+const debianTar = "/var/tmp/lighter-cache/debian.tar"
 
 // compose gives the path of Docker's compose plugin, which is a program of its own as well.
 func compose() string {
