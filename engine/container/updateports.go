@@ -14,7 +14,7 @@ import (
 
 // planPorts adds ports of the host that shall lead to the container, and takes away such
 // that no longer shall.
-func (u *update) planPorts() error {
+func (u *update) planPorts(context.Context) error {
 	if len(u.asked.PublishPorts)+len(u.asked.UnpublishPorts) == 0 {
 		return nil
 	}
@@ -32,15 +32,11 @@ func (u *update) planPorts() error {
 			return err
 		}
 		if !unpublish(bindings, a, state.Ports) {
-			return api.Errorf(api.NotFound, "no publication of its own names port %s of the host", text)
+			return api.Errorf(api.NotFound, "port %s of the host was not published for it by name: `port` lists those that lead to it", text)
 		}
-		u.shut = append(u.shut, a)
 	}
 	asked, err := portBindings(u.asked.PublishPorts)
 	if err != nil {
-		return err
-	}
-	if u.open, err = portAsks(&snapshot{record: &record{Host: &api.HostConfig{PortBindings: asked}, Config: &api.ContainerConfig{}}}); err != nil {
 		return err
 	}
 	config := *u.next.Config
@@ -140,27 +136,43 @@ func unpublish(bindings map[string][]api.PortBinding, a network.Ask, live []netw
 
 // actPorts opens and closes ports of a container that runs.
 func (u *update) actPorts(context.Context) error {
-	if len(u.open)+len(u.shut) == 0 {
+	if len(u.asked.PublishPorts)+len(u.asked.UnpublishPorts) == 0 {
 		return nil
 	}
-	before, err := portAsks(u.now)
-	if err != nil {
-		return err
-	}
-	if err := u.cs.Networks.Publish(u.c.id, u.open, u.shut); err != nil {
+	if err := u.c.bringPorts(u.next); err != nil {
 		if !u.c.now().phase.alive() {
 			return nil // it ended meanwhile: the next start has them
 		}
 		return err
 	}
-	u.undo = append(u.undo, func(context.Context) error {
-		var again []network.Ask
-		for _, a := range before {
-			if slices.ContainsFunc(u.shut, a.Covered) {
-				again = append(again, a)
-			}
-		}
-		return u.cs.Networks.Publish(u.c.id, again, u.open)
-	})
+	u.undo = append(u.undo, func(context.Context) error { return u.c.bringPorts(u.now.record) })
 	return nil
+}
+
+// bringPorts makes the published ports of a container that runs those of a record.
+func (c *container) bringPorts(r *record) error {
+	want, err := portAsks(&snapshot{record: r})
+	if err != nil {
+		return err
+	}
+	have, runs := c.cs.Networks.Asks(c.id)
+	if !runs {
+		return nil
+	}
+	open, shut := without(want, have), without(have, want)
+	if len(open)+len(shut) == 0 {
+		return nil
+	}
+	return c.cs.Networks.Publish(c.id, open, shut)
+}
+
+// without is a without those of b, each as often as it is there.
+func without(a, b []network.Ask) []network.Ask {
+	rest := slices.Clone(a)
+	for _, ask := range b {
+		if i := slices.Index(rest, ask); i >= 0 {
+			rest = slices.Delete(rest, i, i+1)
+		}
+	}
+	return rest
 }

@@ -327,7 +327,9 @@ func (ns *Networks) Publish(id string, open, shut []Ask) error {
 	}
 	ns.mu.RLock()
 	closing := slices.DeleteFunc(slices.Clone(m.Ports), func(p Published) bool {
-		return !slices.ContainsFunc(shut, func(a Ask) bool { return a.means(p) })
+		// A wish for any port means none that another wish names.
+		named := func(a Ask) bool { return a.First != 0 && a.means(p) && !slices.ContainsFunc(shut, a.covers) }
+		return !slices.ContainsFunc(shut, func(a Ask) bool { return a.means(p) && (a.First != 0 || !slices.ContainsFunc(m.Asks, named)) })
 	})
 	ns.mu.RUnlock()
 	m.closePorts(closing)
