@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -43,6 +44,15 @@ func raise(name string, addrs ...string) error {
 		err = c.Do(&b)
 	}
 	return errors.Join(err, c.Close())
+}
+
+// drop lets the engine's namespace go, and what it noted of it for others there.
+func (e *engine) drop() error {
+	name, err := os.Readlink(spacePath(e.space))
+	if err == nil {
+		err = os.RemoveAll(filepath.Join("/run/lighter.networks", strings.Trim(name, "net:[]")))
+	}
+	return errors.Join(err, e.space.Close())
 }
 
 func spacePath(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }

@@ -105,7 +105,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("COMPOSE", compose())
 			env.Setenv("DEBIAN", debianTar)
 			env.Defer(func() {
-				if err := errors.Join(e.end(), e.space.Close()); err != nil {
+				if err := errors.Join(e.end(), e.drop()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
 				}
 			})

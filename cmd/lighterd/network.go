@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -20,9 +21,17 @@ import (
 	"lighter/kernel"
 )
 
-// claims is where all engines of a machine say which subnets they have. A restart of the
-// machine empties it.
+// claims is where all engines of a network namespace say which subnets they have: a folder
+// of the namespace's number. A restart of the machine empties it.
 const claims = "/run/lighter.networks"
+
+func claimsHere() (string, error) {
+	ns, err := os.Readlink("/proc/self/ns/net") // net:[4026531833]
+	if err != nil {
+		return "", fmt.Errorf("find out the network namespace: %w", err)
+	}
+	return filepath.Join(claims, strings.Trim(ns, "net:[]")), nil
+}
 
 // netConfig is what the engine is told of networks.
 type netConfig struct {
@@ -274,11 +283,15 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	if config.Firewall {
 		table = kernel.TableName(p.config.ExecRoot, defaultExec)
 	}
+	here, err := claimsHere()
+	if err != nil {
+		return err
+	}
 	machine := kernel.NewNetwork(table, func(err error) { slog.Warn("firewall: " + err.Error()) })
 	p.later(machine.Close)
 	p.networks, err = network.New(ctx, network.Deps{
 		Ctx: context.WithoutCancel(ctx),
-		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: claims, Events: p.events,
+		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: here, Events: p.events,
 		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Inside: machine, Config: config,
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package container
 import (
 	"context"
 	"maps"
-	"slices"
 
 	"lighter/api"
 	"lighter/engine/network"
@@ -149,55 +148,4 @@ func rewriteEtc(c *container) error {
 		return err
 	}
 	return c.cs.writeEtc(c, s, st.Ends, links)
-}
-
-// Publish publishes ports of a running container, and ends the publication of others. What
-// is asked for holds for its next starts, too.
-func Publish(cs *Containers, ref string, open, shut []network.Ask) error {
-	c, err := cs.index.find(ref)
-	if err != nil {
-		return err
-	}
-	c.verb.Lock()
-	defer c.verb.Unlock()
-	if !c.now().phase.alive() {
-		return notRunning(ref)
-	}
-	if err := cs.Networks.Publish(c.id, open, shut); err != nil {
-		return err
-	}
-	asks, _ := cs.Networks.Asks(c.id)
-	_, err = c.change(false, func(n *snapshot) error {
-		r, h := *n.record, *n.Host
-		h.PortBindings, h.PublishAllPorts = bindings(asks), false
-		r.Host = &h
-		if err := c.saveRecord(&r); err != nil {
-			return err
-		}
-		n.record = &r
-		return nil
-	})
-	return err
-}
-
-// bindings writes asks as a host config has them.
-func bindings(asks []network.Ask) map[string][]api.PortBinding {
-	out := map[string][]api.PortBinding{}
-	for _, a := range asks {
-		key := itoa(int(a.Port)) + "/" + a.Proto
-		b := api.PortBinding{}
-		if a.Host.IsValid() {
-			b.HostIP = a.Host.String()
-		}
-		if a.First > 0 {
-			b.HostPort = itoa(int(a.First))
-			if a.Last != a.First {
-				b.HostPort += "-" + itoa(int(a.Last))
-			}
-		}
-		if !slices.Contains(out[key], b) {
-			out[key] = append(out[key], b)
-		}
-	}
-	return out
 }

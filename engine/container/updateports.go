@@ -105,9 +105,16 @@ func portSpan(text string) (first, last uint16, err error) {
 }
 
 // unpublish takes away the publications that use a port of the host, and tells whether
-// there were any. One that leaves the choice of the port to us is known by what was chosen.
+// there were any. One that leaves the choice of the port to us is known by what was chosen,
+// which is nothing that another one names.
 func unpublish(bindings map[string][]api.PortBinding, a network.Ask, live []network.Published) (found bool) {
 	for key, list := range bindings {
+		named := map[uint16]bool{}
+		for _, b := range list {
+			if first, last, err := portSpan(b.HostPort); err == nil && first == last {
+				named[first] = true
+			}
+		}
 		number, proto := splitPort(key)
 		if proto != a.Proto {
 			continue
@@ -122,7 +129,7 @@ func unpublish(bindings map[string][]api.PortBinding, a network.Ask, live []netw
 				return a.First <= first && first <= a.Last
 			}
 			return slices.ContainsFunc(live, func(p network.Published) bool {
-				return p.Proto == a.Proto && p.To.Port() == number && a.First <= p.Host.Port() && p.Host.Port() <= a.Last &&
+				return p.Proto == a.Proto && p.To.Port() == number && !named[p.Host.Port()] && a.First <= p.Host.Port() && p.Host.Port() <= a.Last &&
 					(first == 0 || first <= p.Host.Port() && p.Host.Port() <= last)
 			})
 		})

@@ -310,7 +310,8 @@ func (m *member) closePorts(list []Published) {
 	ns.wanted++
 }
 
-// Publish opens more ports of a running container, or none of them, and closes others.
+// Publish opens more ports of a running container, or none of them, and closes others:
+// those that were opened for asks of shut, which are as Asks gives them.
 func (ns *Networks) Publish(id string, open, shut []Ask) error {
 	ns.mu.RLock()
 	m := ns.members[id]
@@ -328,7 +329,7 @@ func (ns *Networks) Publish(id string, open, shut []Ask) error {
 	ns.mu.RLock()
 	closing := slices.DeleteFunc(slices.Clone(m.Ports), func(p Published) bool {
 		// A wish for any port means none that another wish names.
-		named := func(a Ask) bool { return a.First != 0 && a.means(p) && !slices.ContainsFunc(shut, a.covers) }
+		named := func(a Ask) bool { return a.First != 0 && a.means(p) && !slices.Contains(shut, a) }
 		return !slices.ContainsFunc(shut, func(a Ask) bool { return a.means(p) && (a.First != 0 || !slices.ContainsFunc(m.Asks, named)) })
 	})
 	ns.mu.RUnlock()
@@ -345,7 +346,7 @@ func (ns *Networks) Publish(id string, open, shut []Ask) error {
 		return err
 	}
 	ns.mu.Lock()
-	m.Asks = append(slices.DeleteFunc(slices.Clone(m.Asks), func(a Ask) bool { return slices.ContainsFunc(shut, a.covers) }), open...)
+	m.Asks = append(slices.DeleteFunc(slices.Clone(m.Asks), func(a Ask) bool { return slices.Contains(shut, a) }), open...)
 	ns.wanted++
 	ns.mu.Unlock()
 	if err := m.saveNote(); err != nil {
@@ -357,15 +358,10 @@ func (ns *Networks) Publish(id string, open, shut []Ask) error {
 	return ns.filter()
 }
 
-// means reports whether a published port is one that an ask to unpublish means.
+// means reports whether a published port is one that an ask can have led to.
 func (a Ask) means(p Published) bool {
 	return a.Proto == p.Proto && (a.Port == 0 || a.Port == p.To.Port()) && (!a.Host.IsValid() || a.Host == p.Host.Addr()) &&
 		(a.First == 0 || a.First <= p.Host.Port() && p.Host.Port() <= a.Last)
-}
-
-func (a Ask) covers(b Ask) bool {
-	return a.Proto == b.Proto && (b.Port == 0 || a.Port == b.Port) && (!b.Host.IsValid() || a.Host == b.Host) &&
-		(b.First == 0 || b.First <= a.First && a.Last <= b.Last)
 }
 
 // Bindings is what inspect shows of published ports: 80/tcp → addresses of the host.

@@ -88,11 +88,11 @@ func TestPublishMore(t *testing.T) {
 	if _, err := w.publish("b", one(90)); err != nil {
 		t.Fatal(err)
 	}
-	w.refuses(w.Publish("a", []Ask{one(85), one(90)}, []Ask{{Proto: "tcp", First: 80, Last: 80}}), api.Internal, "Bind for 0.0.0.0:90 failed")
+	w.refuses(w.Publish("a", []Ask{one(85), one(90)}, []Ask{one(80)}), api.Internal, "Bind for 0.0.0.0:90 failed")
 	if got := w.published("a"); !slices.Equal(got, []string{"0.0.0.0:80/tcp"}) {
 		t.Error(got)
 	}
-	if err := w.Publish("a", []Ask{one(85)}, []Ask{{Proto: "tcp", First: 80, Last: 80}}); err != nil {
+	if err := w.Publish("a", []Ask{one(85)}, []Ask{one(80)}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.published("a"); !slices.Equal(got, []string{"0.0.0.0:85/tcp"}) {
