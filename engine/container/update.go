@@ -160,7 +160,7 @@ func (c *container) settle(ctx context.Context) {
 	s := c.now()
 	r := *s.record
 	mounting{c}.settle(r.Moving)
-	complain("publish ports", c.id, c.bringPorts(&r))
+	complain("publish ports", c.id, bringPorts(c, &r))
 	r.Unsettled, r.Moving = false, nil
 	err := c.cs.Groups.Limit(ctx, c.cs.cgroup(&r), limitsOf(&r.Host.Resources))
 	if err == nil || errors.Is(err, os.ErrNotExist) {

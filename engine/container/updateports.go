@@ -146,18 +146,18 @@ func (u *update) actPorts(context.Context) error {
 	if len(u.asked.PublishPorts)+len(u.asked.UnpublishPorts) == 0 {
 		return nil
 	}
-	if err := u.c.bringPorts(u.next); err != nil {
+	if err := bringPorts(u.c, u.next); err != nil {
 		if !u.c.now().phase.alive() {
 			return nil // it ended meanwhile: the next start has them
 		}
 		return err
 	}
-	u.undo = append(u.undo, func(context.Context) error { return u.c.bringPorts(u.now.record) })
+	u.undo = append(u.undo, func(context.Context) error { return bringPorts(u.c, u.now.record) })
 	return nil
 }
 
 // bringPorts makes the published ports of a container that runs those of a record.
-func (c *container) bringPorts(r *record) error {
+func bringPorts(c *container, r *record) error {
 	want, err := portAsks(&snapshot{record: r})
 	if err != nil {
 		return err
