@@ -63,9 +63,14 @@ func (a *archives) put(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return a.engine().CopyIn(r.Context(), r.name, p, r.Body, container.CopyOptions{
+	err = a.engine().CopyIn(r.Context(), r.name, p, r.Body, container.CopyOptions{
 		Keep: r.flag("noOverwriteDirNonDir"), Owner: r.flag("copyUIDGID"),
 	})
+	if err != nil {
+		// Docker's client complains of a body that is not taken: a short one is.
+		_, _ = io.CopyN(io.Discard, r.Body, 1<<20)
+	}
+	return err
 }
 
 // sendTar sends what write writes. What fails once it has begun can only be told by
