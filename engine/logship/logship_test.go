@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"lighter/store/logfile"
+
+	"github.com/tinylib/msgp/msgp"
 )
 
 const testID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -366,6 +368,89 @@ func TestGelf(t *testing.T) {
 	}
 }
 
+// forwarded is one message of fluentd's forward protocol.
+type forwarded struct {
+	tag    string
+	record map[string]any
+}
+
+// fluentServer speaks the forward protocol, and acknowledges where it is asked to.
+func fluentServer(t *testing.T, l net.Listener) <-chan forwarded {
+	t.Cleanup(func() { l.Close() })
+	got := make(chan forwarded, 100)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for r := msgp.NewReader(c); ; {
+					v, err := r.ReadIntf()
+					if err != nil {
+						return
+					}
+					parts := v.([]any)
+					got <- forwarded{parts[0].(string), parts[2].(map[string]any)}
+					option, _ := parts[3].(map[string]any)
+					if chunk, ok := option["chunk"]; ok {
+						b, _ := msgp.AppendIntf(nil, map[string]any{"ack": chunk})
+						c.Write(b)
+					}
+				}
+			}()
+		}
+	}()
+	return got
+}
+
+func TestFluentd(t *testing.T) {
+	l := listen(t)
+	got := fluentServer(t, l)
+	w := newWorld(t, "fluentd", map[string]string{
+		"fluentd-address": l.Addr().String(), "fluentd-request-ack": "true", "fluentd-sub-second-precision": "true",
+		"tag": "app.{{.Name}}", "env": "E",
+	})
+	w.start()
+	w.print("stdout", "hello\n", false)
+	m := take(t, got)
+	for k, want := range map[string]any{"container_id": testID, "container_name": "/web", "source": "stdout", "log": "hello", "E": "1"} {
+		if m.record[k] != want {
+			t.Errorf("%s is %v", k, m.record[k])
+		}
+	}
+	if m.tag != "app.web" || m.record["partial_message"] != nil {
+		t.Error(m)
+	}
+	long := strings.Repeat("x", 2*logfile.MaxLine)
+	w.print("stdout", long+"end\n", false)
+	for i := range 3 {
+		m := take(t, got).record
+		if m["partial_message"] != "true" || m["partial_ordinal"] != fmt.Sprint(i+1) || m["partial_last"] != fmt.Sprint(i == 2) {
+			t.Errorf("part %d: %v", i, m["partial_last"])
+		}
+	}
+	w.arrive()
+
+	// One that does not answer fails the start, unless it is asynchronous.
+	l.Close()
+	if err := w.ships.Start(t.Context(), w.job); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Error(err)
+	}
+	w.job.Info.Config["fluentd-async"] = "true"
+	w.start()
+	w.print("stderr", "later\n", false)
+	l, err := net.Listen("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := take(t, fluentServer(t, l)); m.record["log"] != "later" || m.record["source"] != "stderr" {
+		t.Error(m)
+	}
+	w.arrive()
+}
+
 func TestJournald(t *testing.T) {
 	old := journalSocket
 	t.Cleanup(func() { journalSocket = old })
@@ -394,6 +479,58 @@ func TestJournald(t *testing.T) {
 	}
 }
 
+// TestSkip: with max-buffer-size what waits longer than that is left out, oldest first.
+func TestSkip(t *testing.T) {
+	l := listen(t)
+	addr := l.Addr().String()
+	l.Close()
+	w := newWorld(t, "fluentd", map[string]string{"fluentd-address": addr, "fluentd-async": "true", "mode": "non-blocking", "max-buffer-size": "1k"})
+	for i := range 100 {
+		w.print("stdout", fmt.Sprintf("line %d\n", i), false)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fluentServer(t, l)
+	w.start()
+	w.arrive()
+	if m := take(t, got).record["log"]; m == "line 0" {
+		take(t, got)
+	}
+	n, last := 1, ""
+	for len(got) > 0 {
+		last = take(t, got).record["log"].(string)
+		n++
+	}
+	if last != "line 99" || n > 20 {
+		t.Errorf("%d lines came, the last %q", n, last)
+	}
+}
+
+func TestDrop(t *testing.T) {
+	l := listen(t)
+	addr := l.Addr().String()
+	l.Close()
+	w := newWorld(t, "fluentd", map[string]string{"fluentd-address": addr, "fluentd-async": "true"})
+	w.start()
+	w.print("stdout", "lost\n", false)
+	sh := w.ships.find(testID)
+	for end := time.Now().Add(patience); !sh.waiting.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody tells that the server is away")
+		}
+	}
+	began := time.Now()
+	w.ships.Drop(t.Context(), testID, false)
+	if time.Since(began) > linger/2 {
+		t.Error("a removal waits for a server that is away")
+	}
+	if w.ships.find(testID) != nil {
+		t.Error("a ship sails for a container that is gone")
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, row := range []struct {
 		driver, key, value, want string
@@ -409,6 +546,13 @@ func TestValidate(t *testing.T) {
 		{"gelf", "tag", "x", "gelf-address is a required parameter"},
 		{"gelf", "gelf-address", "udp://h", "gelf: please provide gelf-address as proto://host:port"},
 		{"gelf", "gelf-address", "http://h:1", "gelf: endpoint needs to be TCP or UDP"},
+		{"fluentd", "fluentd-address", "x://h", "invalid fluentd-address (x://h): unsupported scheme: 'x'"},
+		{"fluentd", "fluentd-address", "tcp://h/p", "invalid fluentd-address (tcp://h/p): should not contain a path element"},
+		{"fluentd", "fluentd-address", "unix:///", "invalid fluentd-address (unix:///): path is empty"},
+		{"fluentd", "fluentd-async-reconnect-interval", "1ms", `invalid value for fluentd-async-reconnect-interval: value ("1ms") must be between 100ms and 10s`},
+		{"fluentd", "fluentd-max-retries", "4294967295", "invalid fluentd-max-retries: value out of range"},
+		{"fluentd", "fluentd-write-timeout", "-1s", "invalid value for fluentd-write-timeout: value must be a duration that is non-negative"},
+		{"fluentd", "y", "", "unknown log opt 'y' for fluentd log driver"},
 	} {
 		err := Validate(row.driver, map[string]string{row.key: row.value})
 		if fmt.Sprint(err) != row.want && (err != nil || row.want != "") {

@@ -26,6 +26,12 @@ var drivers = map[string]driver{
 		}, checkSyslog, openSyslog,
 	},
 	"journald": {"unknown log opt '%s' for journald log driver", nil, func(map[string]string) error { return nil }, openJournald},
+	"fluentd": {
+		"unknown log opt '%s' for fluentd log driver", []string{
+			"fluentd-address", "fluentd-async", "fluentd-async-reconnect-interval", "fluentd-buffer-limit",
+			"fluentd-max-retries", "fluentd-request-ack", "fluentd-retry-wait", "fluentd-sub-second-precision", "fluentd-write-timeout",
+		}, checkFluentd, openFluentd,
+	},
 	"gelf": {
 		"unknown log opt %q for gelf log driver", []string{
 			"gelf-address", "gelf-compression-level", "gelf-compression-type", "gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay",
@@ -37,7 +43,7 @@ var drivers = map[string]driver{
 var common = []string{"env", "env-regex", "labels", "labels-regex", "tag"}
 
 // Drivers are the log drivers that ship, in order.
-func Drivers() []string { return []string{"gelf", "journald", "syslog"} }
+func Drivers() []string { return []string{"fluentd", "gelf", "journald", "syslog"} }
 
 // Remote says whether a driver ships.
 func Remote(name string) bool { return slices.Contains(Drivers(), name) }
