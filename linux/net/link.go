@@ -108,10 +108,7 @@ func (b *Batch) NewBridge(name string, mac stdnet.HardwareAddr, mtu int) {
 	if mtu > 0 {
 		b.num32(unix.IFLA_MTU, uint32(mtu))
 	}
-	b.nest(unix.IFLA_LINKINFO, func() {
-		b.text(unix.IFLA_INFO_KIND, "bridge")
-		b.nest(unix.IFLA_INFO_DATA, func() { b.num8(unix.IFLA_BR_MCAST_SNOOPING, 0) })
-	})
+	b.nest(unix.IFLA_LINKINFO, func() { b.text(unix.IFLA_INFO_KIND, "bridge") })
 }
 
 // NewDummy asks for an interface that leads nowhere.
@@ -154,6 +151,7 @@ func (b *Batch) NewVeth(near, far End, mtu, master int) {
 	}
 	b.message(unix.RTM_NEWLINK, toMake, "make veth "+near.Name, iface(0, flags, flags)...)
 	b.end1(near, mtu, -1)
+	b.num32(unix.IFLA_TXQLEN, 0) // it has no queue, as containers see with Docker, too
 	if master > 0 {
 		b.num32(unix.IFLA_MASTER, uint32(master))
 	}
@@ -163,6 +161,7 @@ func (b *Batch) NewVeth(near, far End, mtu, master int) {
 			b.nest(vethInfoPeer, func() {
 				b.buf = append(b.buf, iface(0, 0, 0)...)
 				b.end1(far, mtu, space)
+				b.num32(unix.IFLA_TXQLEN, 0)
 			})
 		})
 	})
