@@ -32,6 +32,8 @@ func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func()) {
 
 func (c *container) exited(ctx context.Context, e task.Exit) {
 	cs := c.cs
+	cs.work.Add(1) // who hears of the end may close the engine before what follows from it has begun
+	defer cs.work.Done()
 	auto := c.now().Host.AutoRemove && c.keep.Load() == 0
 	began, exits := c.now().StartedAt, c.now().exits
 	late := false
