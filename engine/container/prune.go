@@ -29,7 +29,7 @@ func (cs *Containers) Prune(ctx context.Context, f api.Filters) (*api.Pruned, er
 		}
 		rw, _, err := cs.Layers.Usage(s.ID)
 		complain("measure for prune", s.ID, err)
-		if err := cs.Remove(ctx, s.ID, RemoveOptions{Volumes: true}); err != nil {
+		if err := cs.Remove(ctx, s.ID, RemoveOptions{}); err != nil {
 			complain("prune", s.ID, err)
 			continue
 		}
