@@ -116,3 +116,18 @@ type ErrorDetail struct {
 	Code    int    `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 }
+
+// LoggedIn answers POST /auth.
+type LoggedIn struct {
+	IdentityToken string
+	Status        string
+}
+
+// SearchResult is a repository that a registry found.
+type SearchResult struct {
+	StarCount   int    `json:"star_count"`
+	IsOfficial  bool   `json:"is_official"`
+	Name        string `json:"name"`
+	IsAutomated bool   `json:"is_automated"`
+	Description string `json:"description"`
+}

@@ -22,6 +22,8 @@ type configFile struct {
 	PruneFilters  []string                `json:"pruneFilters"`
 	Proxies       map[string]proxies      `json:"proxies"`
 	Auths         map[string]authConfig   `json:"auths"`
+	CredsStore    string                  `json:"credsStore"`
+	CredHelpers   map[string]string       `json:"credHelpers"`
 	Features      map[string]string       `json:"features"`
 	Plugins       map[string]pluginConfig `json:"plugins"`
 }
@@ -58,11 +60,7 @@ func (a *App) config() *configFile {
 		return a.conf
 	}
 	a.conf = &configFile{}
-	dir := a.globals.configDir
-	if dir == "" {
-		dir = defaultConfigDir()
-	}
-	path := filepath.Join(dir, "config.json")
+	path := a.configPath()
 	b, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(b, a.conf)

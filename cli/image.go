@@ -21,6 +21,8 @@ func newImage(a *App) *cobra.Command {
 		{"load", newLoad},
 		{"ls", newImageLs},
 		{"prune", newImagePrune},
+		{"pull", newPull},
+		{"push", newPush},
 		{"rm", newImageRm},
 		{"save", newSave},
 		{"tag", newTag},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -16,23 +17,23 @@ import (
 // showProgress prints a stream of a long job: on a terminal each thing under way has a
 // line that is written over, elsewhere what has come to an end is printed. An error in
 // the stream is the job's.
-func showProgress(a *App, r io.Reader) error {
-	p := progressView{out: a.Out, lines: map[string]int{}}
-	if terminal(a.Out) {
-		p.live = true
-		p.width = 200
-		if w, _, err := term.GetSize(int(a.Out.Fd())); err == nil {
-			p.width = w
-		}
+func showProgress(a *App, r io.Reader) error { return showProgressOn(a.Out, r) }
+
+// showProgressOn is showProgress on another file.
+func showProgressOn(out io.Writer, r io.Reader) error {
+	p := progressView{out: out, lines: map[string]int{}}
+	if f, ok := out.(*os.File); ok && terminal(f) {
+		p.live, p.terminal = true, f
 	}
 	return client.Decode(r, p.show)
 }
 
 type progressView struct {
-	out   io.Writer
-	live  bool
-	width int            // of the terminal
-	lines map[string]int // by id: which line from the top of those under way
+	out io.Writer
+
+	terminal *os.File // nil when out is none
+	live     bool
+	lines    map[string]int // by id: which line from the top of those under way
 }
 
 func (v *progressView) show(p api.Progress) error {
@@ -93,6 +94,14 @@ func (v *progressView) line(p api.Progress) error {
 	return nil
 }
 
+// width is that of the terminal as it is now: people resize it.
+func (v *progressView) width() int {
+	if w, _, err := term.GetSize(int(v.terminal.Fd())); err == nil && w > 0 {
+		return w
+	}
+	return 200
+}
+
 // bar draws how far something is: a bar where the terminal is wide enough, and the counts.
 func (v *progressView) bar(d *api.ProgressDetail) string {
 	switch {
@@ -104,7 +113,7 @@ func (v *progressView) bar(d *api.ProgressDetail) string {
 		return fmt.Sprintf("%8v", units.HumanSize(float64(d.Current)))
 	}
 	text := ""
-	if !v.live || v.width > 110 {
+	if !v.live || v.width() > 110 {
 		done := min(int(float64(d.Current)/float64(d.Total)*100)/2, 50)
 		text = "[" + strings.Repeat("=", done) + ">" + strings.Repeat(" ", 50-done) + "] "
 	}
