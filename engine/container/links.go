@@ -95,7 +95,7 @@ func linkUp(cs *Containers, s *snapshot, ends []*network.Endpoint, all bool) ([]
 		case all && !n.phase.alive():
 			return nil, fmt.Errorf("Cannot link to a non running container: /%s AS /%s/%s", n.Name, s.Name, l.Alias)
 		case all:
-			return nil, fmt.Errorf("Cannot link to /%s, as it does not belong to the default network", n.Name)
+			return nil, fmt.Errorf("container %s not attached to default bridge network", n.ID)
 		}
 	}
 	return list, nil

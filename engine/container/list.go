@@ -267,7 +267,7 @@ func (f *filter) passes(s *snapshot, states func(*snapshot) network.State) bool 
 	case f.images != nil && !f.images[s.Image]:
 	case set("network") && !f.connected(s):
 	case f.ports != nil && !slices.ContainsFunc(exposed(s), func(p exposedPort) bool { return f.ports[fmt.Sprintf("%d/%s", p.number, p.proto)] }):
-	case f.published != nil && !slices.ContainsFunc(states(s).Ports, func(p network.Published) bool { return f.published[fmt.Sprintf("%d/%s", p.To.Port(), p.Proto)] }):
+	case f.published != nil && !slices.ContainsFunc(states(s).Ports, func(p network.Published) bool { return f.published[fmt.Sprintf("%d/%s", p.Host.Port(), p.Proto)] }):
 	default:
 		return true
 	}

@@ -292,11 +292,12 @@ func (ns *Networks) Validate(name string, s *api.EndpointSettings) error {
 	return nil
 }
 
-// configured reports whether a user chose a subnet that an address is in.
+// configured reports whether a user chose a subnet that an address is in; the default bridge's
+// count as chosen.
 func (n *network) configured(a netip.Addr) error {
 	static := false
 	for i := range n.Pools {
-		if p := &n.Pools[i]; p.Static && p.v6() == a.Is6() {
+		if p := &n.Pools[i]; (p.Static || n.Name == "bridge") && p.v6() == a.Is6() {
 			if static = true; p.Subnet.Contains(a) {
 				return nil
 			}
