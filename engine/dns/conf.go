@@ -79,15 +79,6 @@ func (c Conf) With(servers, search, options []string) (Conf, error) {
 	return c, nil
 }
 
-// Renew is the configuration with the servers that the host has now, unless they are the
-// user's.
-func (c Conf) Renew(host Conf) Conf {
-	if !c.own {
-		c.Servers = host.Servers
-	}
-	return c
-}
-
 // Bridge is the configuration of a container that asks servers itself: without the
 // host's servers on loopback addresses, and those of a family that the container has not.
 func (c Conf) Bridge(ipv6 bool) Conf {

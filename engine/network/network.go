@@ -44,6 +44,8 @@ type Deps struct {
 	Doors  Doors // nil: nobody listens on published ports
 	Inside Inside
 	Config Config
+
+	HostDNS *dns.Host // whose changes running containers notice; nil: none do
 }
 
 // Kernel does what must be done to the machine.

@@ -109,11 +109,17 @@ func (v *View) Reverse(addr netip.Addr) (string, bool) {
 	return "", false
 }
 
-// Upstream tells who is asked for everything else.
+// Upstream tells who is asked for everything else: servers of the host's as they are now.
 func (v *View) Upstream() dns.Upstream {
 	v.ns.mu.RLock()
-	defer v.ns.mu.RUnlock()
-	return v.m.Upstream
+	up := v.m.Upstream
+	v.ns.mu.RUnlock()
+	if v.ns.HostDNS != nil && !slices.ContainsFunc(up.Servers, func(s dns.Server) bool { return !s.Host }) {
+		if host, err := v.ns.HostDNS.Conf(); err == nil {
+			up.Servers = host.Upstream(up.Forward).Servers
+		}
+	}
+	return up
 }
 
 // Dial connects from the container's network namespace.
