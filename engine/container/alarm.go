@@ -30,7 +30,7 @@ type alarms struct {
 	clock Clock
 	life  context.Context // of what they do
 	end   context.CancelFunc
-	work  *sync.WaitGroup
+	work  *tasks
 
 	mu      sync.Mutex
 	over    bool
@@ -43,7 +43,7 @@ type alarm struct {
 	stop func() bool // of the clock; guarded by all.mu, as is whether it is pending
 }
 
-func (a *alarms) init(ctx context.Context, clock Clock, work *sync.WaitGroup) {
+func (a *alarms) init(ctx context.Context, clock Clock, work *tasks) {
 	if clock == nil {
 		clock = machineClock{}
 	}

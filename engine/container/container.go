@@ -145,7 +145,7 @@ type Containers struct {
 	Deps
 	index  index
 	execs  execIndex
-	work   sync.WaitGroup // removals and clean-ups that go on behind a verb
+	work   tasks // removals and clean-ups that go on behind a verb
 	specs  specCache
 	self   int         // our process's id
 	linked atomic.Bool // some container is linked to another

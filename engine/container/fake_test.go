@@ -315,7 +315,7 @@ func (w *world) deps() Deps {
 			return c.Conn, ours, nil
 		},
 		Dir: filepath.Join(w.root, "containers"), Trash: os.RemoveAll, Layers: w.layers, Images: w.images, Events: w.log,
-		Networks: w.openNetworks(), Keeper: w.keeper, Groups: w.groups, Shm: fakeShm{}, Rootfs: w.rootfs, Mounts: w.mounts, Volumes: w.openVolumes(),
+		Networks: w.openNetworks(), Keeper: w.keeper, Groups: w.groups, Shm: fakeShm{&sync.Map{}}, Rootfs: w.rootfs, Mounts: w.mounts, Volumes: w.openVolumes(),
 		Host: Host{Name: "vm", CPUs: 2, Architecture: "amd64", Capabilities: knownCaps, CgroupParent: "/lighter",
 			Kernel: Features{Memory: true, Swap: true, MemoryReservation: true, Swappiness: true, OomKillDisable: true, CPUShares: true,
 				CPUCfs: true, Cpuset: true, Pids: true, BlkioWeight: true, BlkioThrottle: true, Cpus: "0-1", Mems: "0"}},

@@ -1,25 +1,29 @@
 package container
 
 import (
+	"sync"
 	"testing"
 
 	"lighter/api"
 )
 
 // fakeShm is the shared memory of whom is in it, by id.
-type fakeShm map[string]bool
+type fakeShm struct{ ids *sync.Map }
 
-func (f fakeShm) Make(id string, _ int64) (string, error) { f[id] = true; return "/shm/" + id, nil }
+func (f fakeShm) Make(id string, _ int64) (string, error) {
+	f.ids.Store(id, true)
+	return "/shm/" + id, nil
+}
 func (f fakeShm) Path(id string) string {
-	if f[id] {
+	if _, ok := f.ids.Load(id); ok {
 		return "/shm/" + id
 	}
 	return ""
 }
-func (f fakeShm) Remove(id string) error { delete(f, id); return nil }
+func (f fakeShm) Remove(id string) error { f.ids.Delete(id); return nil }
 func (f fakeShm) Known() (ids []string) {
-	for id := range f {
-		ids = append(ids, id)
+	for id := range f.ids.Range {
+		ids = append(ids, id.(string))
 	}
 	return ids
 }
