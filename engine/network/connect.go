@@ -264,8 +264,9 @@ func (ns *Networks) Validate(name string, s *api.EndpointSettings) error {
 		a, err := netip.ParseAddr(row.text)
 		if err != nil || a.Is6() != row.v6 || a.IsUnspecified() {
 			errs = append(errs, fmt.Errorf("invalid %s address: %s", row.family, row.text))
-		} else if n != nil {
-			if err := n.configured(a); err != nil {
+		}
+		if n != nil {
+			if err := n.configured(row.text, a, row.v6); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -294,17 +295,17 @@ func (ns *Networks) Validate(name string, s *api.EndpointSettings) error {
 
 // configured reports whether a user chose a subnet that an address is in; the default bridge's
 // count as chosen.
-func (n *network) configured(a netip.Addr) error {
+func (n *network) configured(text string, a netip.Addr, v6 bool) error {
 	static := false
 	for i := range n.Pools {
-		if p := &n.Pools[i]; (p.Static || n.Name == "bridge") && p.v6() == a.Is6() {
+		if p := &n.Pools[i]; (p.Static || n.Name == "bridge") && p.v6() == v6 {
 			if static = true; p.Subnet.Contains(a) {
 				return nil
 			}
 		}
 	}
 	if static {
-		return fmt.Errorf("no configured subnet or ip-range contain the IP address %s", a)
+		return fmt.Errorf("no configured subnet or ip-range contain the IP address %s", text)
 	}
 	return errors.New("user specified IP address is supported only when connecting to networks with user configured subnets")
 }

@@ -232,11 +232,6 @@ func (ns maker) static(r *record, opts *options, c api.IPAMPool) error {
 	if p.Subnet, err = netip.ParsePrefix(c.Subnet); err != nil {
 		return api.Errorf(api.Invalid, "Invalid subnet %s : %w", c.Subnet, err)
 	}
-	if p.v6() && r.Driver == "bridge" {
-		if err := validateV6(p.Subnet); err != nil {
-			return err
-		}
-	}
 	if c.IPRange != "" {
 		if p.Range, err = netip.ParsePrefix(c.IPRange); err != nil {
 			return api.Errorf(api.Invalid, "invalid pool request: invalid address subpool")
@@ -267,6 +262,11 @@ func (ns maker) static(r *record, opts *options, c api.IPAMPool) error {
 		}
 		inUse[p.Gateway] = true
 	}
+	if p.v6() && r.Driver == "bridge" {
+		if err := validateV6(p.Subnet, p.Gateway); err != nil {
+			return err
+		}
+	}
 	for name, text := range c.AuxAddress {
 		a, err := take(text)
 		if err != nil {
@@ -286,14 +286,19 @@ func (ns maker) static(r *record, opts *options, c api.IPAMPool) error {
 
 var linkLocal = netip.MustParsePrefix("fe80::/64")
 
-func validateV6(p netip.Prefix) error {
+// validateV6 refuses subnets that a bridge cannot have; Docker names them by its address there.
+func validateV6(p netip.Prefix, bridge netip.Addr) error {
+	shown := p
+	if bridge.IsValid() {
+		shown = netip.PrefixFrom(bridge, p.Bits())
+	}
 	switch {
 	case p.Addr().Is4In6():
-		return api.Errorf(api.Invalid, "'%s' is not a valid IPv6 subnet", p)
+		return api.Errorf(api.Invalid, "'%s' is not a valid IPv6 subnet", shown)
 	case p.Addr().IsMulticast():
-		return api.Errorf(api.Invalid, "multicast subnet '%s' is not allowed", p)
+		return api.Errorf(api.Invalid, "multicast subnet '%s' is not allowed", shown)
 	case p.Masked() != linkLocal && linkLocal.Overlaps(p):
-		return api.Errorf(api.Invalid, "'%s' clashes with the Link-Local prefix 'fe80::/64'", p)
+		return api.Errorf(api.Invalid, "'%s' clashes with the Link-Local prefix 'fe80::/64'", shown)
 	}
 	return nil
 }
