@@ -257,6 +257,61 @@ func TestModes(t *testing.T) {
 	reaches(t, w.neighbour, direct, neighbourWire+":") // no longer ours to guard
 }
 
+// TestNoPacket has single packets sent, which need no answer to do harm, and looks whether
+// any arrives.
+func TestNoPacket(t *testing.T) {
+	w := newWorld(t)
+	ears := func(ns *os.File) stdnet.PacketConn {
+		t.Helper()
+		var l stdnet.PacketConn
+		err := net.In(ns, func() (err error) { l, err = stdnet.ListenPacket("udp", ":9"); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	send := func(from *os.File, to, text string) {
+		t.Helper()
+		err := net.In(from, func() error {
+			c, err := stdnet.Dial("udp", to)
+			if err == nil {
+				_, err = c.Write([]byte(text))
+				c.Close()
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	heard := func(l stdnet.PacketConn, want string) {
+		t.Helper()
+		buf := make([]byte, 64)
+		l.SetReadDeadline(time.Now().Add(soon))
+		if n, from, err := l.ReadFrom(buf); err != nil || string(buf[:n]) != want {
+			t.Errorf("heard %q from %v, %v, want %q", buf[:n], from, err, want)
+		}
+	}
+	// What is allowed comes last: when it has arrived, what was sent before has not.
+	w.apply(t, rules(nil))
+	container := ears(w.a2)
+	send(w.neighbour, "10.9.0.3:9", "the neighbour")
+	send(w.neighbour, "[fd09::3]:9", "the neighbour")
+	send(w.b, "10.9.0.3:9", "another network")
+	send(w.b, "[fd09::3]:9", "another network")
+	send(w.neighbour, hostWire+":9", "the neighbour, to a port that is not published")
+	send(w.host, "10.9.0.3:9", "the host")
+	heard(container, "the host")
+
+	w.apply(t, rules(func(f *netspec.Firewall) { f.Networks[0].Internal = true }))
+	outside := ears(w.neighbour)
+	send(w.a2, neighbourWire+":9", "an internal network")
+	send(w.a2, "["+neighbourWire6+"]:9", "an internal network")
+	send(w.b, neighbourWire+":9", "a network")
+	heard(outside, "a network")
+}
+
 // TestLoopbackPublished has a host that lets 127.0.0.0/8 in from outside, as kube-proxy
 // and others do.
 func TestLoopbackPublished(t *testing.T) {

@@ -128,9 +128,21 @@ func (n *Network) newVeth(s *space, k kind, inside string) (veth, error) {
 		}
 		var b net.Batch
 		b.SetLink(v.far, inside, net.Change{Up: true})
-		err = s.conn.Do(&b)
+		b.Settle(v.far, inside)
+		if err = s.conn.Do(&b); err == nil {
+			err = n.settle(v, outside)
+		}
 	}
 	return v, err
+}
+
+// settle has the end on the bridge carry packets, now that the end inside is up; and the
+// bridge, which has a carrier with its first port.
+func (n *Network) settle(v veth, outside string) error {
+	var b net.Batch
+	b.Settle(v.near, outside)
+	b.Settle(v.bridge, "the bridge")
+	return n.host.Do(&b)
 }
 
 // noIPv6 switches IPv6 off on an interface of the thread's namespace.
@@ -245,12 +257,18 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 	}
 	if !s.up {
 		b.SetLink(s.far, i.Name, net.Change{Up: true})
+		b.Settle(s.far, i.Name)
 	}
 	for _, r := range i.Routes {
 		b.AddRoute(s.far, r.To, r.Gateway)
 	}
 	if err := s.conn.Do(&b); err != nil {
 		return err
+	}
+	if !s.up && s.near > 0 {
+		if err := n.settle(s.veth, i.Host); err != nil {
+			return err
+		}
 	}
 	return announce(s, i, mac)
 }

@@ -407,3 +407,42 @@ func TestAnnounced(t *testing.T) {
 		ns.Close()
 	}
 }
+
+// TestFirstPacket has each side send one IPv4 packet as soon as the container is there: none is
+// lost, whether the namespace waited ready or not. (IPv6 makes its addresses good by itself, a moment later.)
+func TestFirstPacket(t *testing.T) {
+	n, space := host(t)
+	bring(t, n, bridge0)
+	udp := func(ns *os.File) (l stdnet.PacketConn) {
+		t.Helper()
+		err := net.In(ns, func() (err error) { l, err = stdnet.ListenPacket("udp", ":9"); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	outside := udp(space)
+	defer outside.Close()
+	arrives := func(what string, from, to stdnet.PacketConn, addr string) {
+		t.Helper()
+		from.WriteTo([]byte(what), stdnet.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
+		to.SetReadDeadline(time.Now().Add(soon))
+		buf := make([]byte, 64)
+		if n, _, err := to.ReadFrom(buf); err != nil || string(buf[:n]) != what {
+			t.Errorf("%s: %q, %v", what, buf[:n], err)
+		}
+	}
+	for round := range 40 {
+		i := onBridge(round+2, fmt.Sprintf("10.9.0.%d/16", round+2))
+		n.pool.mu.Lock()
+		n.pool.closed = round < 20
+		n.pool.mu.Unlock()
+		ns := sandbox(t, n, i)
+		inside := udp(ns)
+		arrives(fmt.Sprintf("in, %d", round), outside, inside, netip.AddrPortFrom(i.Addrs[0].Addr(), 9).String())
+		arrives(fmt.Sprintf("out, %d", round), inside, outside, "10.9.0.1:9")
+		inside.Close()
+		ns.Close()
+	}
+	n.pool.settle()
+}

@@ -262,6 +262,14 @@ func (b *Batch) SetLink(index int, what string, c Change) {
 
 const addrGenNone = 1
 
+// Settle has the kernel take notice at once that a link has a carrier: a veth's end whose
+// other end came up drops packets until it has, which may be milliseconds later. To be asked is what
+// makes the kernel look (Linux 6.8; an older one looks when it looks).
+func (b *Batch) Settle(index int, what string) {
+	b.message(unix.RTM_GETLINK, unix.NLM_F_ACK, "look at interface "+what, iface(index, 0, 0)...)
+	b.num32(unix.IFLA_EXT_MASK, rtextFilterSkipStats)
+}
+
 // Port is how a port of a bridge forwards.
 type Port struct {
 	Isolated bool // to the bridge alone, and to no other port that is isolated
