@@ -140,7 +140,7 @@ func (c *Client) Search(ctx context.Context, domain, term string, limit int, cre
 
 func (c *Client) search(ctx context.Context, e *endpoint, term string, limit int, creds Credentials) ([]Found, error) {
 	u := e.base
-	u.Path, u.RawQuery = "/v1/search", url.Values{"q": {term}, "n": {strconv.Itoa(limit)}}.Encode()
+	u.Path, u.RawQuery = "/v1/search", "q="+url.QueryEscape(term)+"&n="+strconv.Itoa(limit)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
