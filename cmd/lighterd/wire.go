@@ -205,9 +205,10 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	writable := p.layers.Writable()
 	cs, err := container.New(ctx, container.Deps{
-		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: p.layers.Writable(), Images: images{p.images},
-		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Trees: p.layers.Writable(), Commits: images{p.images}, Host: host,
+		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: writable, Images: images{p.images},
+		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Trees: writable, Commits: images{p.images}, Host: host,
 		Mounts: kernel.Mounts{}, Volumes: p.volumes,
 		Defaults: c.defaults(), Networks: p.networks,
 		Log:  container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},

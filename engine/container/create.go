@@ -276,4 +276,10 @@ func (d *Deps) makeWorkingDir(root *os.File, wd string) error {
 }
 
 // clear takes away what a container is on disk. What is already gone is no error.
-func (d *Deps) clear(id string) error { return d.Trash(filepath.Join(d.Dir, id)) }
+func (d *Deps) clear(id string) error {
+	err := d.Trash(filepath.Join(d.Dir, id))
+	if err == nil {
+		d.Layers.Forget(id)
+	}
+	return err
+}

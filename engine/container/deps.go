@@ -70,6 +70,10 @@ type Layers interface {
 	// Create makes a writable layer on an image's top layer (empty for none). A
 	// volatile one may skip syncing: it does not outlive a crash of the machine.
 	Create(id, top string, volatile bool) error
+	// Adopt tells of one that an earlier engine made; Forget, that a container's folder
+	// has gone.
+	Adopt(id, top string, volatile bool)
+	Forget(id string)
 	// Mount gives the root file system as a detached mount, seen by nobody else.
 	Mount(id string) (*os.File, error)
 	// View gives the files of an image as a mount that nobody can write to, and that

@@ -83,6 +83,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	if holder, ok := cs.index.reserve(rec.Name, id); !ok {
 		return fmt.Errorf("its name %q is that of container %s", rec.Name, short(holder))
 	}
+	cs.Layers.Adopt(id, rec.Top, rec.Host.AutoRemove)
 	c := newContainer(cs, rec, h, was)
 	s := *c.now()
 	r, runs := alive[task.Name{Container: id}]

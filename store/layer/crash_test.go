@@ -59,6 +59,7 @@ func churn(dir string) error {
 		if err := w.Create(id, parent, i%2 == 0); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
+		w.Adopt(id, parent, i%2 == 0) // of a round before
 		m, err := w.Mount(id)
 		if err != nil {
 			return err

@@ -9,7 +9,6 @@ import (
 
 	"lighter/api"
 	"lighter/linux/fs"
-	"lighter/store"
 	"lighter/store/archive"
 )
 
@@ -17,23 +16,52 @@ import (
 //
 //	containers/<id>/upper   what it changed
 //	containers/<id>/work    overlayfs's own
-//	containers/<id>/rw.json what it stands on
 //
-// so that whoever trashes the container's folder needs no Remove. Between it and the
+// so that whoever trashes the container's folder need only Forget it here. What it
+// stands on is in the container's own record, and told by Adopt. Between it and the
 // image's layers lies the init layer, made once for each image: the places that mounts
 // need, which are thus never the container's own changes.
-type Writable struct{ s *Store }
+type Writable struct {
+	s *Store
+
+	mu   sync.Mutex
+	each map[string]rw // by container
+}
 
 // noLayers is the folder in layers/ of the init layer for images without any.
 const noLayers = "none"
 
 // Writable gives the writable layers.
-func (s *Store) Writable() *Writable { return &Writable{s} }
+func (s *Store) Writable() *Writable { return &Writable{s: s, each: map[string]rw{}} }
 
-// rw is the record of a writable layer.
+// rw is what a writable layer stands on.
 type rw struct {
-	Top      string `json:"top"` // chain id, "" for none
-	Volatile bool   `json:"volatile,omitempty"`
+	Top      string // chain id, "" for none
+	Volatile bool
+}
+
+// Adopt tells of a writable layer that an earlier engine made.
+func (w *Writable) Adopt(id, top string, volatile bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.each[id] = rw{top, volatile}
+}
+
+// Forget tells that a container has gone, with its folder.
+func (w *Writable) Forget(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.each, id)
+}
+
+func (w *Writable) of(id string) (rw, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	record, ok := w.each[id]
+	if !ok {
+		return rw{}, fmt.Errorf("container %.80q has no writable layer: %w", id, os.ErrNotExist)
+	}
+	return record, nil
 }
 
 // dir is the folder of a container. Its id came from outside once, so it is looked at.
@@ -68,7 +96,8 @@ func (w *Writable) Create(id, top string, volatile bool) error {
 	if err := os.Mkdir(dir+"/work", 0o700); err != nil {
 		return err
 	}
-	return store.WriteRecord(dir+"/rw.json", rw{top, volatile}, false)
+	w.Adopt(id, top, volatile)
+	return nil
 }
 
 // stack reads what a container stands on: its record, and the folders below its upper.
@@ -76,7 +105,7 @@ func (w *Writable) stack(id string) (dir string, record rw, lowers []string, err
 	if dir, err = w.dir(id); err != nil {
 		return "", rw{}, nil, err
 	}
-	if err := store.ReadRecord(dir+"/rw.json", &record); err != nil {
+	if record, err = w.of(id); err != nil {
 		return "", rw{}, nil, err
 	}
 	if record.Top != "" {
@@ -121,8 +150,8 @@ func (w *Writable) Usage(id string) (own, all int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	var record rw
-	if err := store.ReadRecord(dir+"/rw.json", &record); err != nil {
+	record, err := w.of(id)
+	if err != nil {
 		return 0, 0, err
 	}
 	if own, err = archive.Usage(dir + "/upper"); err != nil {
@@ -140,7 +169,7 @@ func (w *Writable) Data(id string) api.DriverData {
 	dir, err := w.dir(id)
 	var record rw
 	if err == nil {
-		err = store.ReadRecord(dir+"/rw.json", &record)
+		record, err = w.of(id)
 	}
 	if err != nil {
 		return api.DriverData{Name: "overlay2"}
