@@ -17,8 +17,11 @@ type written struct{ path, before string }
 
 // Change sets the limits that are set on a group with processes in it: all of them, or,
 // when it fails, none. Version 1 hierarchies that the group had no need of before are
-// joined now.
+// joined now. No limits at all change nothing.
 func (g *Group) Change(ctx context.Context, r *specs.LinuxResources) (err error) {
+	if r == nil {
+		return nil
+	}
 	was := g.dirs
 	joined, err := g.joinLate(r)
 	undo := []written{}

@@ -34,6 +34,9 @@ func TestChangeIsWholeOrNothing(t *testing.T) {
 			shown(t, g, "cpu", "cpu.shares", "cpu.weight") + " " + shown(t, g, "pids", "pids.max", "pids.max")
 	}
 	before, dirs := state(), len(g.Dirs())
+	if err := g.Change(within(t), nil); err != nil || state() != before {
+		t.Errorf("no limits at all: %v", err)
+	}
 	err := g.Change(within(t), &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: ptr[int64](128 << 20), Swap: ptr[int64](256 << 20)},
 		CPU:    &specs.LinuxCPU{Shares: ptr[uint64](2), Cpus: "99999"}, // which there is not
