@@ -31,6 +31,11 @@ var floors = []string{
 	`engine/container`,
 	`client server kernel`,
 	`cli`,
+	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above
+	`hub/account`,
+	`hub/distribution hub/search`,
+	`hub/web`,
+	`hub`,
 	`cmd/lighter cmd/lighterd cmd/lighterhub bench`,
 }
 
@@ -43,6 +48,7 @@ var never = map[string]string{
 	"client":        "kernel oci task engine/* linux/* runtime/* keeper store/*",
 	"cli":           "task netspec engine/* linux/* runtime/* keeper kernel store/* server",
 	"store/content": "linux/*",
+	"hub/*":         "task netspec linux/* runtime/* keeper kernel store/* engine/* client server cli",
 }
 
 // Limits on the size of a room.
