@@ -33,7 +33,7 @@ var floors = []string{
 	`cli`,
 	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above
 	`hub/account`,
-	`hub/distribution hub/search`,
+	`hub/distribution hub/search hub/layers`,
 	`hub/web`,
 	`hub`,
 	`cmd/lighter cmd/lighterd cmd/lighterhub bench`,
