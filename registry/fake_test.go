@@ -50,18 +50,6 @@ func (f *fake) put(b []byte) oci.Descriptor {
 	return oci.Descriptor{MediaType: oci.MediaLayer, Digest: d, Size: int64(len(b))}
 }
 
-func (f *fake) count(method, part string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := 0
-	for _, a := range f.asked {
-		if strings.HasPrefix(a, method+" ") && strings.Contains(a, part) {
-			n++
-		}
-	}
-	return n
-}
-
 func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.asked = append(f.asked, r.Method+" "+r.URL.String())

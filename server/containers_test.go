@@ -107,6 +107,8 @@ func (f folders) Create(id, _ string, _ bool) error {
 func (f folders) Mount(id string) (*os.File, error)  { return os.Open(filepath.Join(f.dir, id, "fs")) }
 func (f folders) View(string) (*os.File, error)      { return os.Open(f.dir) }
 func (f folders) Remove(id string) error             { return nil }
+func (f folders) Adopt(string, string, bool)         {}
+func (f folders) Forget(string)                      {}
 func (f folders) Usage(string) (int64, int64, error) { return 1, 2, nil }
 func (f folders) Data(string) api.DriverData         { return api.DriverData{Name: "overlay2"} }
 

@@ -76,24 +76,6 @@ func (e *engine) wire() (err error) {
 	}))
 }
 
-// links names the interfaces in the engine's namespace but for lo and the wire.
-func (e *engine) links() (names []string, err error) {
-	err = net.In(e.space, func() error {
-		c, err := net.Dial()
-		if err != nil {
-			return err
-		}
-		list, err := c.Links()
-		for _, l := range list {
-			if l.Name != "lo" && l.Name != nearLink {
-				names = append(names, l.Name)
-			}
-		}
-		return errors.Join(err, c.Close())
-	})
-	return names, err
-}
-
 func cmdWire(ts *testscript.TestScript, _ bool, _ []string) {
 	e := engineOf(ts)
 	ts.Check(e.wire())

@@ -105,11 +105,12 @@ func (s *start) shmMount(m specs.Mount) specs.Mount {
 
 // wantsDevices refuses devices that only a driver could give: there is none.
 func wantsDevices(list []api.DeviceRequest) error {
-	for _, r := range list {
-		if r.Driver == "cdi" {
-			return api.Errorf(api.Internal, "CDI device injection failed: unresolvable CDI devices %s", strings.Join(r.DeviceIDs, ", "))
-		}
-		return invalid("could not select device driver %q with capabilities: %v", r.Driver, r.Capabilities)
+	if len(list) == 0 {
+		return nil
 	}
-	return nil
+	r := list[0]
+	if r.Driver == "cdi" {
+		return api.Errorf(api.Internal, "CDI device injection failed: unresolvable CDI devices %s", strings.Join(r.DeviceIDs, ", "))
+	}
+	return invalid("could not select device driver %q with capabilities: %v", r.Driver, r.Capabilities)
 }

@@ -65,13 +65,12 @@ func (b *Batch) attr(kind int, value []byte) {
 	b.pad()
 }
 
-func (b *Batch) text(kind int, s string)   { b.attr(kind, append([]byte(s), 0)) }
-func (b *Batch) num8(kind int, n uint8)    { b.attr(kind, []byte{n}) }
-func (b *Batch) num16(kind int, n uint16)  { b.attr(kind, order.AppendUint16(nil, n)) }
-func (b *Batch) num32(kind int, n uint32)  { b.attr(kind, order.AppendUint32(nil, n)) }
-func (b *Batch) net32(kind int, n uint32)  { b.attr(kind, binary.BigEndian.AppendUint32(nil, n)) }
-func (b *Batch) nest(kind int, in func())  { b.nested(kind|unix.NLA_F_NESTED, in) }
-func (b *Batch) plain(kind int, in func()) { b.nested(kind, in) }
+func (b *Batch) text(kind int, s string)  { b.attr(kind, append([]byte(s), 0)) }
+func (b *Batch) num8(kind int, n uint8)   { b.attr(kind, []byte{n}) }
+func (b *Batch) num16(kind int, n uint16) { b.attr(kind, order.AppendUint16(nil, n)) }
+func (b *Batch) num32(kind int, n uint32) { b.attr(kind, order.AppendUint32(nil, n)) }
+func (b *Batch) net32(kind int, n uint32) { b.attr(kind, binary.BigEndian.AppendUint32(nil, n)) }
+func (b *Batch) nest(kind int, in func()) { b.nested(kind|unix.NLA_F_NESTED, in) }
 
 // nested adds an attribute that in fills with others.
 func (b *Batch) nested(kind int, in func()) {
