@@ -110,7 +110,8 @@ func (r *Repository) at(ctx context.Context, e *endpoint, c call) (*http.Respons
 			challenges := parseChallenges(resp.Header)
 			discard(resp)
 			if err := e.tokens.answer(ctx, e, challenges, scopes, r.creds, r.c.cfg.UserAgent); err != nil {
-				return nil, err
+				method := c.method[:1] + strings.ToLower(c.method[1:])
+				return nil, fmt.Errorf("%s %q: %w", method, redact(resp.Request.URL.String()), err)
 			}
 			try--
 			continue

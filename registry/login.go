@@ -13,7 +13,7 @@ import (
 	"lighter/oci"
 )
 
-// loginHost is where Docker Hub's accounts are asked about.
+// legacyHub is where Docker Hub's accounts are asked about.
 const legacyHub = "index.docker.io"
 
 // Login asks a registry whether it takes the credentials. It gives a refresh token that
@@ -52,15 +52,15 @@ func (c *Client) login(ctx context.Context, e *endpoint, creds Credentials) (ide
 		}
 		return "", true, nil // it asks nobody who they are
 	}
-	auth := ""
+	auth, bearer := "", false
 	for _, ch := range parseChallenges(resp.Header) {
 		switch {
 		case ch.scheme == "bearer":
 			var got token
 			if got, identity, err = e.fetchToken(ctx, ch, nil, creds, c.cfg.UserAgent, true); err != nil {
-				return "", true, err
+				return "", true, fmt.Errorf("Get %q: %w", e.base.JoinPath("v2/").String(), err)
 			}
-			auth = "Bearer " + got.text
+			auth, bearer = "Bearer "+got.text, true
 		case ch.scheme == "basic" && auth == "":
 			auth = basic(creds)
 		}
@@ -71,10 +71,10 @@ func (c *Client) login(ctx context.Context, e *endpoint, creds Credentials) (ide
 	}
 	defer discard(again)
 	switch {
-	case again.StatusCode == http.StatusUnauthorized || again.StatusCode == http.StatusForbidden:
-		return "", true, &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: "incorrect username or password"}
+	case again.StatusCode == http.StatusUnauthorized && bearer:
+		return "", true, fmt.Errorf("Get %q: %w", e.base.JoinPath("v2/").String(), &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: "incorrect username or password"})
 	case again.StatusCode >= 300:
-		return "", true, fmt.Errorf("login attempt to %s failed with status: %s", again.Request.URL, again.Status)
+		return "", true, &Error{Status: again.StatusCode, Message: fmt.Sprintf("login attempt to %s failed with status: %s", again.Request.URL, again.Status)}
 	}
 	return identity, true, nil
 }
@@ -156,7 +156,12 @@ func (c *Client) search(ctx context.Context, e *endpoint, term string, limit int
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, failure(resp)
+		err := failure(resp)
+		var f *Error
+		if errors.As(err, &f) && f.Code == "" {
+			f.Message = fmt.Sprintf("Unexpected status code %d", f.Status)
+		}
+		return nil, err
 	}
 	var page struct{ Results []Found }
 	if err := decode(resp, &page); err != nil {

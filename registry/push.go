@@ -27,6 +27,19 @@ func (r *Repository) Has(ctx context.Context, d oci.Digest) (bool, error) {
 	return true, nil
 }
 
+// Reach makes the repository's registry known to be there, and gets what it wants to know
+// of us, before many ask it at once.
+func (r *Repository) Reach(ctx context.Context) error {
+	resp, err := r.do(ctx, call{method: http.MethodGet, path: "/v2/", push: true})
+	if NotFound(err) {
+		return nil // it may know no more than it must
+	}
+	if err == nil {
+		discard(resp)
+	}
+	return err
+}
+
 // Upload is how a blob gets into a repository.
 type Upload struct {
 	// From is another repository of the registry, by path, that has the blob; empty for none.
@@ -100,6 +113,20 @@ func (r *Repository) push(ctx context.Context, u Upload) (oci.Descriptor, bool, 
 	}
 	resp.Body.Close()
 	return d, false, nil
+}
+
+// Mount has the registry take a blob from another of its repositories, and tells whether
+// it did.
+func (r *Repository) Mount(ctx context.Context, d oci.Digest, from string) (bool, error) {
+	to, mounted, err := r.begin(ctx, Upload{From: from, Want: oci.Descriptor{Digest: d}})
+	if err != nil || mounted {
+		return mounted, err
+	}
+	resp, err := r.do(ctx, call{method: http.MethodDelete, to: to, push: true, once: true})
+	if err == nil {
+		discard(resp)
+	}
+	return false, nil // an upload that stays open is the registry's to close
 }
 
 // begin opens an upload, or has the registry take the blob from another repository.

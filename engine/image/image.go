@@ -10,6 +10,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -117,4 +118,14 @@ func (i *Images) publish(action string, img *Image, name string) {
 		id = string(img.ID)
 	}
 	i.Events.Publish("image", action, id, attrs)
+}
+
+// publishExchange tells of a pull or a push, which Docker knows by what was asked for.
+func (i *Images) publishExchange(action string, img *Image, ref oci.Reference) {
+	attrs := maps.Clone(img.Config.Labels)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	attrs["name"] = ref.FamiliarName()
+	i.Events.Publish("image", action, ref.Familiar(), attrs)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"lighter/api"
@@ -59,10 +58,14 @@ func (i Exchange) Pull(ctx context.Context, ref oci.Reference, o PullOptions, te
 		}
 		changed = changed || fresh
 	}
+	asked := refs[0].Familiar()
+	if o.All {
+		asked = ref.Familiar()
+	}
 	if changed {
-		tell(api.Progress{Status: "Status: Downloaded newer image for " + refs[0].Familiar()})
+		tell(api.Progress{Status: "Status: Downloaded newer image for " + asked})
 	} else {
-		tell(api.Progress{Status: "Status: Image is up to date for " + refs[0].Familiar()})
+		tell(api.Progress{Status: "Status: Image is up to date for " + asked})
 	}
 	return nil
 }
@@ -78,19 +81,19 @@ type pull struct {
 
 // run pulls, and tells whether anything has changed by it.
 func (p *pull) run(ctx context.Context) (changed bool, err error) {
-	tag := p.ref.Tag
+	tag, shown := p.ref.Tag, p.ref.Tag
 	if p.ref.Digest != "" {
-		tag = string(p.ref.Digest)
+		tag, shown = string(p.ref.Digest), p.ref.String()
 	}
 	top, raw, err := p.repo.Manifest(ctx, tag)
 	if err != nil {
 		return false, err
 	}
+	p.tell(api.Progress{ID: shown, Status: "Pulling from " + p.ref.Path})
 	m, raw, err := p.choose(ctx, raw, 0)
 	if err != nil {
 		return false, err
 	}
-	p.tell(api.Progress{ID: tag, Status: "Pulling from " + p.ref.Path})
 	doc, err := p.document(ctx, m.Config)
 	if err != nil {
 		return false, err
@@ -129,11 +132,17 @@ func (p *pull) keep(ctx context.Context, top oci.Digest, doc, manifest []byte, s
 	if _, err := p.i.Blobs.Put(ctx, manifest); err != nil {
 		return false, err
 	}
-	names := []oci.Reference{{Domain: p.ref.Domain, Path: p.ref.Path, Digest: top}}
+	pinned := oci.Reference{Domain: p.ref.Domain, Path: p.ref.Path, Digest: top}
+	names := []oci.Reference{pinned}
 	if p.ref.Digest == "" {
-		names = append(names, oci.Reference{Domain: p.ref.Domain, Path: p.ref.Path, Tag: p.ref.Tag})
+		names = []oci.Reference{{Domain: p.ref.Domain, Path: p.ref.Path, Tag: p.ref.Tag}}
+		// An index has one digest for all platforms. As with Docker it stays with the image
+		// that had it first, unless it is asked for.
+		if p.i.named(pinned) == nil {
+			names = append(names, pinned)
+		}
 	}
-	was := p.i.named(names[len(names)-1])
+	was := p.i.named(names[0])
 	img, _, err := p.i.register(doc, "", names, time.Time{})
 	if err != nil {
 		return false, err
@@ -141,7 +150,7 @@ func (p *pull) keep(ctx context.Context, top oci.Digest, doc, manifest []byte, s
 	if err := p.i.addSource(img.ID, src); err != nil {
 		return false, err
 	}
-	p.i.publish("pull", img, p.ref.Familiar())
+	p.i.publishExchange("pull", img, p.ref)
 	return was == nil || was.ID != img.ID, nil
 }
 
@@ -197,22 +206,19 @@ func pullError(ref oci.Reference, err error) error {
 		return api.Errorf(api.NotFound, "repository %s not found: %w", ref.FamiliarName(), err)
 	case e.Code == "DENIED" || e.Status == 403:
 		return api.Errorf(api.NotFound, "pull access denied for %s, repository does not exist or may require 'docker login': %w", ref.FamiliarName(), err)
-	case e.Status == 401:
-		return api.Errorf(api.Internal, "unauthorized: %s", strings.TrimPrefix(err.Error(), "unauthorized: "))
 	}
 	return err
 }
 
 // PullReference makes the name that a pull asks for; tag may be a digest.
 func PullReference(name, tag string) (oci.Reference, error) {
-	if tag != "" {
-		separator := ":"
-		if strings.Contains(tag, ":") {
-			separator = "@"
-		}
-		name += separator + tag
-	}
 	ref, err := oci.ParseReference(name)
+	if digest := oci.Digest(tag); err == nil && digest.Valid() {
+		ref = ref.Repository()
+		ref.Digest = digest
+	} else if err == nil && tag != "" {
+		ref, err = ref.WithTag(tag)
+	}
 	if err != nil {
 		return ref, api.Errorf(api.Invalid, "%w", err)
 	}

@@ -40,30 +40,33 @@ type Pushed struct {
 func (i Exchange) Push(ctx context.Context, ref oci.Reference, o PushOptions, tell Tell) error {
 	tell = serial(tell)
 	refs := []oci.Reference{ref.OrLatest()}
+	i.mu.RLock()
+	known := i.index.byName(ref)
+	i.mu.RUnlock()
 	if o.All {
-		refs = nil
-		i.mu.RLock()
-		for _, r := range i.index.byName(ref) {
-			if r.Tag != "" {
-				refs = append(refs, r)
-			}
+		refs = slices.DeleteFunc(slices.Clone(known), func(r oci.Reference) bool { return r.Tag == "" })
+	} else if o.Platform != nil {
+		if _, err := i.ResolveFor(refs[0].String(), o.Platform); err != nil {
+			return err
 		}
-		i.mu.RUnlock()
 	}
 	tell(api.Progress{Status: fmt.Sprintf("The push refers to repository [%s]", ref.Name())})
-	if len(refs) == 0 || i.named(refs[0]) == nil {
+	if len(known) == 0 {
 		return fmt.Errorf("An image does not exist locally with the tag: %s", ref.FamiliarName())
+	}
+	repo := i.Registry.Repository(ref, credentials(o.Auth))
+	if err := repo.Reach(ctx); err != nil {
+		return err
 	}
 	for _, r := range refs {
 		img := i.named(r)
-		if img == nil {
+		switch {
+		case img == nil && o.All:
 			continue // removed meanwhile
+		case img == nil:
+			return fmt.Errorf("tag does not exist: %s", r.Familiar())
 		}
-		if have := img.Doc.Platform(); o.Platform != nil && !o.Platform.Is(have) {
-			return api.Errorf(api.NotFound, "image with reference %s was found but does not provide the specified platform (%s)", r.Familiar(), o.Platform)
-		}
-		p := &push{i: i, ref: r, img: img, repo: i.Registry.Repository(r, credentials(o.Auth)), tell: tell}
-		if err := p.run(ctx); err != nil {
+		if err := (&push{i: i, ref: r, img: img, repo: repo, tell: tell}).run(ctx); err != nil {
 			return err
 		}
 	}
@@ -82,10 +85,12 @@ type push struct {
 func (p *push) run(ctx context.Context) error {
 	defer p.i.Hold(p.img.Chains...)()
 	defer p.i.holdBlobs(p.img.blobs())()
-	raw, m := p.i.manifestOf(p.img)
+	raw, m, err := p.known(ctx)
+	if err != nil {
+		return err
+	}
 	if m == nil {
 		var release func()
-		var err error
 		if raw, m, release, err = p.pack(ctx); err != nil {
 			return err
 		}
@@ -100,7 +105,7 @@ func (p *push) run(ctx context.Context) error {
 		return err
 	}
 	document := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.img.Doc.Raw)), nil }
-	if err := p.upload(ctx, registry.Upload{Want: m.Config, Open: document}, "", nil); err != nil {
+	if err := p.upload(ctx, registry.Upload{Want: m.Config, Open: document}, ""); err != nil {
 		return err
 	}
 	digest, err := p.repo.PutManifest(ctx, p.ref.Tag, mediaOf(raw), raw)
@@ -110,7 +115,7 @@ func (p *push) run(ctx context.Context) error {
 	if err := p.i.pin(p.img, oci.Reference{Domain: p.ref.Domain, Path: p.ref.Path, Digest: digest}); err != nil {
 		return err
 	}
-	p.i.publish("push", p.img, p.ref.Familiar())
+	p.i.publishExchange("push", p.img, p.ref)
 	p.tell(api.Progress{Status: fmt.Sprintf("%s: digest: %s size: %d", p.ref.Tag, digest, len(raw))})
 	p.tell(api.Progress{ProgressDetail: &api.ProgressDetail{}, Aux: Pushed{Tag: p.ref.Tag, Digest: digest, Size: len(raw)}})
 	return nil
@@ -128,7 +133,7 @@ func (i Exchange) pin(img *Image, ref oci.Reference) error {
 func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	from := p.elsewhere()
+	from := p.elsewhere(m.Layers)
 	slots := make(chan struct{}, cmp.Or(max(p.i.Uploads, 0), 5))
 	var workers sync.WaitGroup
 	for n, l := range m.Layers {
@@ -151,7 +156,7 @@ func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error 
 				}
 				return metered{&meter{r: f, tell: p.tell, id: ids[n], action: "Pushing", total: l.Size}, f}, nil
 			}
-			if err := p.upload(ctx, registry.Upload{Want: l, Open: open}, ids[n], from); err != nil {
+			if err := p.upload(ctx, registry.Upload{Want: l, Open: open, From: from[l.Digest]}, ids[n]); err != nil {
 				cancel(err)
 			}
 		})
@@ -170,7 +175,7 @@ func (m metered) Read(b []byte) (int, error) { return m.Reader.Read(b) }
 
 // upload brings up one blob, unless the registry has it, or can take it from another of
 // its repositories.
-func (p *push) upload(ctx context.Context, u registry.Upload, id string, from []string) error {
+func (p *push) upload(ctx context.Context, u registry.Upload, id string) error {
 	say := func(status string) {
 		if id != "" {
 			p.tell(api.Progress{ID: id, Status: status})
@@ -187,9 +192,6 @@ func (p *push) upload(ctx context.Context, u registry.Upload, id string, from []
 		say("Layer already exists")
 		return nil
 	}
-	if len(from) > 0 {
-		u.From = from[0]
-	}
 	_, mounted, err := p.repo.Push(ctx, u)
 	switch {
 	case err != nil:
@@ -202,15 +204,48 @@ func (p *push) upload(ctx context.Context, u registry.Upload, id string, from []
 	return nil
 }
 
-// elsewhere lists other repositories of the registry that have the image.
-func (p *push) elsewhere() []string {
-	var list []string
-	for _, ref := range p.i.references(p.img.ID) {
-		if ref.Domain == p.ref.Domain && ref.Path != p.ref.Path && ref.Digest != "" {
-			list = append(list, ref.Path)
+// elsewhere finds, for each layer, another repository of the registry that has it, as far
+// as images here tell: what has a digest there was pulled from it, or pushed to it.
+func (p *push) elsewhere(layers []oci.Descriptor) map[oci.Digest]string {
+	from := map[oci.Digest]string{}
+	for _, img := range append(p.i.all(), p.img) { // the image's own repositories rather than others
+		for _, ref := range p.i.references(img.ID) {
+			if ref.Domain != p.ref.Domain || ref.Path == p.ref.Path || ref.Digest == "" {
+				continue
+			}
+			for _, d := range img.blobs() {
+				from[d] = ref.Path
+			}
 		}
 	}
-	return list
+	return from
+}
+
+// known gives a manifest by which registries know the image, and whose layers are here
+// or at this registry; nil when there is none.
+func (p *push) known(ctx context.Context) (raw []byte, m *oci.Manifest, err error) {
+	for raw, m := range p.i.manifests(p.img) {
+		from, whole := p.elsewhere(m.Layers), true
+		for _, l := range m.Layers {
+			if _, err := p.i.Blobs.Stat(l.Digest); err == nil {
+				continue
+			}
+			// A layer that was here when the image was pulled was not fetched.
+			if whole, err = p.repo.Has(ctx, l.Digest); err == nil && !whole && from[l.Digest] != "" {
+				whole, err = p.repo.Mount(ctx, l.Digest, from[l.Digest])
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			if !whole {
+				break
+			}
+		}
+		if whole {
+			return raw, m, nil
+		}
+	}
+	return nil, nil, nil
 }
 
 // pack makes blobs of the image's layers, those that are not packed yet, and a manifest
@@ -219,10 +254,10 @@ func (p *push) pack(ctx context.Context) (raw []byte, m *oci.Manifest, release f
 	m = &oci.Manifest{SchemaVersion: 2, MediaType: oci.MediaDockerManifest, Config: oci.Descriptor{
 		MediaType: oci.MediaDockerConfig, Digest: p.img.ID, Size: int64(len(p.img.Doc.Raw)),
 	}, Layers: make([]oci.Descriptor, len(p.img.Chains))}
-	known := p.i.packed()
+	known, release := p.i.packed(p.img)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var releases []func()
+	releases := []func(){release}
 	release = func() {
 		for _, r := range releases {
 			r()
@@ -311,23 +346,35 @@ func (p *push) packLayer(ctx context.Context, chain oci.Digest) (oci.Descriptor,
 	return d, hold, nil
 }
 
-// packed lists the blobs of layers that are here, by diff id.
-func (i Exchange) packed() map[oci.Digest]oci.Descriptor {
-	known := map[oci.Digest]oci.Descriptor{}
+// packed gives the blobs of an image's layers that are here, of whatever image, by diff
+// id. They are held until release is called.
+func (i Exchange) packed(of *Image) (known map[oci.Digest]oci.Descriptor, release func()) {
+	wanted, found := map[oci.Digest]bool{}, map[oci.Digest]oci.Descriptor{}
+	for _, id := range of.Doc.DiffIDs() {
+		wanted[id] = true
+	}
+	var held []oci.Digest
 	for _, img := range i.all() {
-		_, m := i.manifestOf(img)
-		if m == nil {
+		if !slices.ContainsFunc(img.Doc.DiffIDs(), func(id oci.Digest) bool { return wanted[id] }) {
 			continue
 		}
-		for n, id := range img.Doc.DiffIDs() {
-			l := m.Layers[n]
-			if l.MediaType == oci.MediaLayerGzip {
-				l.MediaType = oci.MediaDockerLayer
-			}
-			if l.MediaType == oci.MediaDockerLayer {
-				known[id] = oci.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
+		for _, m := range i.manifests(img) {
+			for n, id := range img.Doc.DiffIDs() {
+				l := m.Layers[n]
+				gzipped := l.MediaType == oci.MediaLayerGzip || l.MediaType == oci.MediaDockerLayer
+				if wanted[id] && gzipped {
+					found[id] = oci.Descriptor{MediaType: oci.MediaDockerLayer, Digest: l.Digest, Size: l.Size}
+					held = append(held, l.Digest)
+				}
 			}
 		}
 	}
-	return known
+	release = i.holdBlobs(held)
+	known = map[oci.Digest]oci.Descriptor{}
+	for id, l := range found { // those that were not removed meanwhile, or never here
+		if _, err := i.Blobs.Stat(l.Digest); err == nil {
+			known[id] = l
+		}
+	}
+	return known, release
 }

@@ -17,6 +17,21 @@ import (
 // Exchange is what images have to do with registries: pull, push, search and login.
 type Exchange struct{ *Images }
 
+// refused gives a registry's refusal the kind that its words have, for whoever asked.
+func refused(err error) error {
+	var e *registry.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case e.Status == http.StatusNotFound:
+		return api.Errorf(api.NotFound, "%w", err)
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+		return api.Errorf(api.Unauthorized, "%w", err)
+	}
+	return err
+}
+
 func credentials(a api.Auth) registry.Credentials {
 	return registry.Credentials{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
 }
@@ -27,11 +42,7 @@ func (i Exchange) Login(ctx context.Context, a api.Auth) (identity string, err e
 	domain := strings.TrimPrefix(strings.TrimPrefix(a.ServerAddress, "https://"), "http://")
 	domain, _, _ = strings.Cut(domain, "/")
 	identity, err = i.Registry.Login(ctx, domain, credentials(a))
-	var refused *registry.Error
-	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
-		return "", api.Errorf(api.Unauthorized, "Get %q: %w", "https://"+domain+"/v2/", err)
-	}
-	return identity, err
+	return identity, refused(err)
 }
 
 // SearchOptions says what to look for, and as whom.
@@ -47,11 +58,11 @@ func (i Exchange) Search(ctx context.Context, o SearchOptions) ([]registry.Found
 	if o.Limit < 0 || o.Limit > 100 {
 		return nil, api.Errorf(api.Invalid, "limit %d is outside the range of [1, 100]", o.Limit)
 	}
-	official, err := o.Filters.Bool("is-official", false)
+	official, err := searchBool(o.Filters, "is-official")
 	if err != nil {
 		return nil, err
 	}
-	automated, err := o.Filters.Bool("is-automated", false)
+	automated, err := searchBool(o.Filters, "is-automated")
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +70,7 @@ func (i Exchange) Search(ctx context.Context, o SearchOptions) ([]registry.Found
 	for _, s := range o.Filters["stars"] {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return nil, api.Errorf(api.Invalid, "invalid filter 'stars=%s'", s)
+			return nil, api.Errorf(api.Invalid, "invalid filter 'stars=%s': %w", s, err)
 		}
 		stars = max(stars, n)
 	}
@@ -80,6 +91,15 @@ func (i Exchange) Search(ctx context.Context, o SearchOptions) ([]registry.Found
 	return found, nil
 }
 
+// searchBool is a filter that is true or false.
+func searchBool(f api.Filters, name string) (bool, error) {
+	yes, err := f.Bool(name, false)
+	if err != nil {
+		return false, api.Errorf(api.Invalid, "invalid filter '%s=[%s]'", name, strings.Join(f[name], " "))
+	}
+	return yes, nil
+}
+
 // Distribution tells what a registry has under a name: the descriptor of its manifest,
 // and the platforms that it is for.
 func (i Exchange) Distribution(ctx context.Context, ref oci.Reference, a api.Auth) (oci.Descriptor, []oci.Platform, error) {
@@ -90,7 +110,7 @@ func (i Exchange) Distribution(ctx context.Context, ref oci.Reference, a api.Aut
 	}
 	d, raw, err := repo.Manifest(ctx, tag)
 	if err != nil {
-		return d, nil, pullError(ref.OrLatest(), err)
+		return d, nil, refused(err)
 	}
 	m, index, err := oci.ParseManifest(raw)
 	if err != nil {

@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 
 	"lighter/oci"
@@ -38,27 +39,24 @@ func (i Exchange) addSource(id oci.Digest, src source) error {
 	return nil
 }
 
-// manifestOf gives an image's newest source whose blobs are all here.
-func (i Exchange) manifestOf(img *Image) (raw []byte, m *oci.Manifest) {
-	for _, src := range slices.Backward(img.sources) {
-		raw, err := i.Blobs.Read(src.Manifest, maxDocument)
-		if err != nil {
-			continue
-		}
-		m, _, err := oci.ParseManifest(raw)
-		if err != nil || m == nil || m.Config.Digest != img.ID || len(m.Layers) != len(img.Chains) {
-			continue
-		}
-		whole := true
-		for _, l := range m.Layers {
-			_, err := i.Blobs.Stat(l.Digest)
-			whole = whole && err == nil
-		}
-		if whole {
-			return raw, m
+// manifests gives those of an image's sources, the newest first. Not all of their layers
+// need be here as blobs.
+func (i Exchange) manifests(img *Image) iter.Seq2[[]byte, *oci.Manifest] {
+	return func(yield func([]byte, *oci.Manifest) bool) {
+		for _, src := range slices.Backward(img.sources) {
+			raw, err := i.Blobs.Read(src.Manifest, maxDocument)
+			if err != nil {
+				continue
+			}
+			m, _, err := oci.ParseManifest(raw)
+			if err != nil || m == nil || m.Config.Digest != img.ID || len(m.Layers) != len(img.Chains) {
+				continue
+			}
+			if !yield(raw, m) {
+				return
+			}
 		}
 	}
-	return nil, nil
 }
 
 // mediaOf gives the media type that a manifest has for itself.
