@@ -1,0 +1,175 @@
+package account
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"lighter/hub/meta"
+)
+
+// Options is how accounts are kept.
+type Options struct {
+	PublicURL string         // how clients reach the hub; empty: as their requests say
+	Closed    bool           // nobody registers by themselves
+	Proxies   []netip.Prefix // whose X-Forwarded-For is believed
+	Cost      Cost           // of a password's hash; the zero value is DefaultCost
+	Log       *slog.Logger
+}
+
+// service is what the tokens are for. It is the same on each of several hubs.
+const service = "lighterhub"
+
+// Accounts knows the users of a hub. It is an Access.
+type Accounts struct {
+	Orgs     *Orgs
+	Tokens   *Tokens
+	Sessions *Sessions
+	Repos    *Repos
+	Audit    *Audit
+
+	db   *meta.DB
+	o    Options
+	key  ed25519.PrivateKey
+	hash *hasher
+	good *lately // tokens whose signature was right
+}
+
+var _ Access = (*Accounts)(nil)
+
+// New gives the accounts that a database keeps. The key that signs tokens is made when
+// there is none; it is in the database, so that several hubs take each other's tokens.
+func New(ctx context.Context, db *meta.DB, o Options) (*Accounts, error) {
+	if o.Cost == (Cost{}) {
+		o.Cost = DefaultCost
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Accounts{db: db, o: o, hash: newHasher(o.Cost), good: newLately()}
+	a.Orgs, a.Tokens, a.Sessions, a.Repos, a.Audit = &Orgs{a}, &Tokens{a}, &Sessions{a}, &Repos{a: a}, &Audit{a}
+	seed := make([]byte, ed25519.SeedSize)
+	rand.Read(seed)
+	_, err := db.Exec(ctx, `INSERT INTO secrets (name, value, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`,
+		"token key", hex.EncodeToString(seed), meta.Micros(time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	var kept string
+	if err := db.QueryRow(ctx, `SELECT value FROM secrets WHERE name = ?`, "token key").Scan(&kept); err != nil {
+		return nil, err
+	}
+	if seed, err = hex.DecodeString(kept); err != nil || len(seed) != ed25519.SeedSize {
+		return nil, errors.New("the key that signs tokens cannot be read: remove the row 'token key' of the table secrets, and all log in again")
+	}
+	a.key = ed25519.NewKeyFromSeed(seed)
+	return a, nil
+}
+
+// Run counts pulls and forgets what is over, until ctx ends.
+func (a *Accounts) Run(ctx context.Context) {
+	pulls, sweep := time.NewTicker(10*time.Second), time.NewTicker(time.Hour)
+	defer pulls.Stop()
+	defer sweep.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			if err := a.Repos.Flush(end); err != nil {
+				a.o.Log.Error("pulls were not counted", "error", err)
+			}
+			return
+		case <-pulls.C:
+			err = a.Repos.Flush(ctx)
+		case <-sweep.C:
+			err = a.sweep(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.o.Log.Error("accounts", "error", err)
+		}
+	}
+}
+
+// sweep forgets sessions, tokens and attempts whose time is over. None of them counts
+// any more when it is still there.
+func (a *Accounts) sweep(ctx context.Context) error {
+	now := meta.Micros(time.Now())
+	_, err1 := a.db.Exec(ctx, `DELETE FROM sessions WHERE expires < ?`, now)
+	// An access token that is over stays a month in its user's list.
+	_, err2 := a.db.Exec(ctx, `DELETE FROM tokens WHERE expires > 0 AND expires < ?`, now-(30*24*time.Hour).Microseconds())
+	_, err3 := a.db.Exec(ctx, `DELETE FROM attempts WHERE since < ?`, now-(24*time.Hour).Microseconds())
+	return errors.Join(err1, err2, err3)
+}
+
+// secret gives 32 random bytes as text.
+func secret(prefix string) string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return prefix + base64.RawURLEncoding.EncodeToString(b)
+}
+
+// digest is what is kept of a secret: it is random, so a plain hash is enough.
+func digest(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// From is the address that a request comes from: that of the connection, or what a
+// proxy that is believed says of it.
+func (a *Accounts) From(r *http.Request) string {
+	ip := address(r.RemoteAddr)
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && a.proxy(ip); i-- {
+		next := address(strings.TrimSpace(hops[i]))
+		if !next.IsValid() {
+			break
+		}
+		ip = next
+	}
+	if !ip.IsValid() {
+		return "local"
+	}
+	return ip.String()
+}
+
+func (a *Accounts) proxy(ip netip.Addr) bool {
+	for _, p := range a.o.Proxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+func address(s string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone("")
+	}
+	ip, _ := netip.ParseAddr(s)
+	return ip.Unmap().WithZone("")
+}
+
+// base is the hub's own address as the request's client knows it.
+func (a *Accounts) base(r *http.Request) string {
+	switch {
+	case a.o.PublicURL != "":
+		return strings.TrimSuffix(a.o.PublicURL, "/")
+	case r.TLS != nil:
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+// Secure reports whether browsers reach the hub by TLS.
+func (a *Accounts) Secure(r *http.Request) bool { return strings.HasPrefix(a.base(r), "https://") }

@@ -1,0 +1,71 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"lighter/hub/meta"
+)
+
+// Audit is the log of every change: who made it, from where, to what.
+type Audit struct{ a *Accounts }
+
+// Event is one change.
+type Event struct {
+	ID     int64
+	At     time.Time
+	Who    string // a user, or (shell)
+	Addr   string // of the client
+	Owner  string // the user or organisation that it concerns
+	Action string // such as user.add, org.member, token.add, repo.settings
+	Detail string
+}
+
+// note writes a change down, in the transaction that makes it.
+func note(ctx context.Context, tx *meta.Tx, by Identity, owner, action, detail string) error {
+	who := by.User
+	if by.Token != "" {
+		who += " (token " + by.Token + ")"
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO audit (id, at, who, addr, owner, action, detail) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		meta.NewID(), meta.Micros(time.Now()), who, by.Addr, owner, action, clip(detail, 1000))
+	return err
+}
+
+// Note writes down a change that another room made, such as a push.
+func (l *Audit) Note(ctx context.Context, by Identity, owner, action, detail string) error {
+	return l.a.db.Update(ctx, func(tx *meta.Tx) error { return note(ctx, tx, by, owner, action, detail) })
+}
+
+// List gives what happened to a user or an organisation, newest first: those before the
+// event with the id, or from the newest with 0. Users see their own, admins that of
+// their organisations, the shell (with an empty name) that of all.
+func (l *Audit) List(ctx context.Context, by Identity, owner string, before int64, limit int) ([]Event, error) {
+	owner = fold(owner)
+	if self(by, owner) != nil {
+		if err := l.a.Orgs.need(ctx, l.a.db, by, owner, Admin); err != nil {
+			return nil, err
+		}
+	}
+	if before <= 0 {
+		before = 1<<63 - 1
+	}
+	return list(ctx, l.a.db, func(scan func(...any) error) (e Event, err error) {
+		var at int64
+		err = scan(&e.ID, &at, &e.Who, &e.Addr, &e.Owner, &e.Action, &e.Detail)
+		e.At = meta.Time(at)
+		return e, err
+	}, `SELECT id, at, who, addr, owner, action, detail FROM audit WHERE id < ? AND (owner = ? OR ? = '') ORDER BY id DESC LIMIT ?`,
+		before, owner, owner, min(max(limit, 1), 1000))
+}
+
+// clip cuts a text to so many bytes, between signs.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && s[most]&0xc0 == 0x80 {
+		most--
+	}
+	return s[:most]
+}
