@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-
 )
 
 // Access says whether a request may do something with a repository.
