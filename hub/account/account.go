@@ -31,6 +31,7 @@ const service = "lighterhub"
 
 // Accounts knows the users of a hub. It is an Access.
 type Accounts struct {
+	Users    *Users
 	Orgs     *Orgs
 	Tokens   *Tokens
 	Sessions *Sessions
@@ -56,7 +57,7 @@ func New(ctx context.Context, db *meta.DB, o Options) (*Accounts, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Accounts{db: db, o: o, hash: newHasher(o.Cost), good: newLately()}
-	a.Orgs, a.Tokens, a.Sessions, a.Repos, a.Audit = &Orgs{a}, &Tokens{a}, &Sessions{a}, &Repos{a: a}, &Audit{a}
+	a.Users, a.Orgs, a.Tokens, a.Sessions, a.Repos, a.Audit = &Users{a}, &Orgs{a}, &Tokens{a}, &Sessions{a}, &Repos{a: a}, &Audit{a}
 	seed := make([]byte, ed25519.SeedSize)
 	rand.Read(seed)
 	_, err := db.Exec(ctx, `INSERT INTO secrets (name, value, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`,

@@ -12,6 +12,9 @@ import (
 	"lighter/hub/meta"
 )
 
+// Users are the accounts of people.
+type Users struct{ a *Accounts }
+
 // User is somebody with an account.
 type User struct {
 	Name    string
@@ -45,9 +48,9 @@ func checkName(by Identity, name string) error {
 }
 
 // Register makes an account for somebody who asks for one, and logs them in.
-func (a *Accounts) Register(ctx context.Context, name, title, password, addr string) (Identity, error) {
+func (us *Users) Register(ctx context.Context, name, title, password, addr string) (Identity, error) {
 	name = fold(name)
-	if a.o.Closed {
+	if us.a.o.Closed {
 		return Identity{}, forbidden("this hub takes no registrations: ask its operator for an account")
 	}
 	if err := checkName(Identity{}, name); err != nil {
@@ -56,18 +59,18 @@ func (a *Accounts) Register(ctx context.Context, name, title, password, addr str
 	if err := Weak(name, password); err != nil {
 		return Identity{}, err
 	}
-	if err := a.free(ctx, registrations(addr)); err != nil {
+	if err := us.a.free(ctx, registrations(addr)); err != nil {
 		return Identity{}, err
 	}
-	if err := a.count(ctx, registrations(addr)); err != nil {
+	if err := us.a.count(ctx, registrations(addr)); err != nil {
 		return Identity{}, err
 	}
 	by := Identity{User: name, Addr: addr}
-	return by, a.addUser(ctx, by, name, title, password)
+	return by, us.add(ctx, by, name, title, password)
 }
 
-// AddUser makes an account from the shell. A weak password is the operator's to choose.
-func (a *Accounts) AddUser(ctx context.Context, by Identity, name, password string) error {
+// Add makes an account from the shell. A weak password is the operator's to choose.
+func (us *Users) Add(ctx context.Context, by Identity, name, password string) error {
 	name = fold(name)
 	if !by.shell {
 		return forbidden("only the operator of the hub makes accounts for others")
@@ -78,19 +81,19 @@ func (a *Accounts) AddUser(ctx context.Context, by Identity, name, password stri
 	if password == "" {
 		return invalid("the password is empty")
 	}
-	return a.addUser(ctx, by, name, "", password)
+	return us.add(ctx, by, name, "", password)
 }
 
-func (a *Accounts) addUser(ctx context.Context, by Identity, name, title, password string) error {
+func (us *Users) add(ctx context.Context, by Identity, name, title, password string) error {
 	if err := checkText("the name to be called by", title, 100); err != nil {
 		return err
 	}
-	phc, err := a.newHash(ctx, password)
+	phc, err := us.newHash(ctx, password)
 	if err != nil {
 		return err
 	}
 	now := meta.Micros(time.Now())
-	err = a.db.Update(ctx, func(tx *meta.Tx) error {
+	err = us.a.db.Update(ctx, func(tx *meta.Tx) error {
 		if _, err := tx.Exec(ctx, `INSERT INTO names (name, kind) VALUES (?, ?)`, name, "user"); err != nil {
 			return err
 		}
@@ -106,20 +109,20 @@ func (a *Accounts) addUser(ctx context.Context, by Identity, name, title, passwo
 	return err
 }
 
-func (a *Accounts) newHash(ctx context.Context, password string) (string, error) {
-	leave, err := a.hash.enter(ctx)
+func (us *Users) newHash(ctx context.Context, password string) (string, error) {
+	leave, err := us.a.hash.enter(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer leave()
-	return a.hash.encode(password), nil
+	return us.a.hash.encode(password), nil
 }
 
-// User gives an account.
-func (a *Accounts) User(ctx context.Context, name string) (User, error) {
+// Get gives an account.
+func (us *Users) Get(ctx context.Context, name string) (User, error) {
 	u := User{Name: fold(name)}
 	var created int64
-	err := a.db.QueryRow(ctx, `SELECT title, created FROM users WHERE name = ?`, u.Name).Scan(&u.Title, &created)
+	err := us.a.db.QueryRow(ctx, `SELECT title, created FROM users WHERE name = ?`, u.Name).Scan(&u.Title, &created)
 	if errors.Is(err, meta.ErrNotFound) {
 		return User{}, missing("there is no user %s", u.Name)
 	}
@@ -127,12 +130,12 @@ func (a *Accounts) User(ctx context.Context, name string) (User, error) {
 	return u, err
 }
 
-// Users gives all accounts, by name; the shell's alone to see.
-func (a *Accounts) Users(ctx context.Context, by Identity) ([]User, error) {
+// List gives all accounts, by name; the shell's alone to see.
+func (us *Users) List(ctx context.Context, by Identity) ([]User, error) {
 	if !by.shell {
 		return nil, forbidden("only the operator of the hub lists accounts")
 	}
-	return list(ctx, a.db, func(scan func(...any) error) (u User, err error) {
+	return list(ctx, us.a.db, func(scan func(...any) error) (u User, err error) {
 		var created int64
 		err = scan(&u.Name, &u.Title, &created)
 		u.Created = meta.Time(created)
@@ -149,14 +152,14 @@ func self(by Identity, name string) error {
 }
 
 // Rename sets how a user wants to be called.
-func (a *Accounts) Rename(ctx context.Context, by Identity, name, title string) error {
+func (us *Users) Rename(ctx context.Context, by Identity, name, title string) error {
 	if err := self(by, name); err != nil {
 		return err
 	}
 	if err := checkText("the name to be called by", title, 100); err != nil {
 		return err
 	}
-	return a.db.Update(ctx, func(tx *meta.Tx) error {
+	return us.a.db.Update(ctx, func(tx *meta.Tx) error {
 		n, err := tx.Exec(ctx, `UPDATE users SET title = ? WHERE name = ?`, strings.TrimSpace(title), name)
 		if err == nil && n == 0 {
 			err = missing("there is no user %s", name)
@@ -168,7 +171,7 @@ func (a *Accounts) Rename(ctx context.Context, by Identity, name, title string) 
 // SetPassword changes a password. A user shows the old one; the shell needs none. All
 // that was given out for the old one is void: sessions, and tokens of log-ins. Access
 // tokens, which the user made by hand, stay.
-func (a *Accounts) SetPassword(ctx context.Context, by Identity, name, old, password string) error {
+func (us *Users) SetPassword(ctx context.Context, by Identity, name, old, password string) error {
 	name = fold(name)
 	if err := self(by, name); err != nil {
 		return err
@@ -178,18 +181,18 @@ func (a *Accounts) SetPassword(ctx context.Context, by Identity, name, old, pass
 			return invalid("the password is empty")
 		}
 	} else {
-		if _, err := a.password(ctx, name, old, by.Addr); err != nil {
+		if _, err := us.a.password(ctx, name, old, by.Addr); err != nil {
 			return err
 		}
 		if err := Weak(name, password); err != nil {
 			return err
 		}
 	}
-	phc, err := a.newHash(ctx, password)
+	phc, err := us.newHash(ctx, password)
 	if err != nil {
 		return err
 	}
-	return a.db.Update(ctx, func(tx *meta.Tx) error {
+	return us.a.db.Update(ctx, func(tx *meta.Tx) error {
 		n, err := tx.Exec(ctx, `UPDATE users SET password = ?, epoch = ? WHERE name = ?`, phc, meta.Micros(time.Now()), name)
 		if err == nil && n == 0 {
 			return missing("there is no user %s", name)
@@ -200,19 +203,19 @@ func (a *Accounts) SetPassword(ctx context.Context, by Identity, name, old, pass
 	})
 }
 
-// RemoveUser removes an account that owns no repositories and is not the last owner of
+// Remove removes an account that owns no repositories and is not the last owner of
 // an organisation. A user shows the password; the shell needs none.
-func (a *Accounts) RemoveUser(ctx context.Context, by Identity, name, password string) error {
+func (us *Users) Remove(ctx context.Context, by Identity, name, password string) error {
 	name = fold(name)
 	if err := self(by, name); err != nil {
 		return err
 	}
 	if !by.shell {
-		if _, err := a.password(ctx, name, password, by.Addr); err != nil {
+		if _, err := us.a.password(ctx, name, password, by.Addr); err != nil {
 			return err
 		}
 	}
-	return a.db.Update(ctx, func(tx *meta.Tx) error {
+	return us.a.db.Update(ctx, func(tx *meta.Tx) error {
 		var repos int
 		if err := tx.QueryRow(ctx, `SELECT count(*) FROM repositories WHERE owner = ?`, name).Scan(&repos); err != nil {
 			return err
