@@ -51,7 +51,7 @@ func (s *Server) containerRoutes() []route {
 		{"GET", "/containers/{name}/changes", arc.changes},
 		{"GET", "/containers/{name}/export", arc.export},
 		{"GET", "/containers/{name}/stats", con.stats},
-		{"GET", "/containers/{name}/attach/ws", unbuilt("attaching over a websocket")},
+		{"GET", "/containers/{name}/attach/ws", con.attachWebSocket},
 		{"HEAD", "/containers/{name}/archive", arc.stat},
 		{"GET", "/containers/{name}/archive", arc.get},
 		{"PUT", "/containers/{name}/archive", arc.put},

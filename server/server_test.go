@@ -50,6 +50,7 @@ func newServer(t *testing.T) *Server {
 	return New(Config{
 		Log:      slog.New(slog.DiscardHandler),
 		Events:   events,
+		Pair:     proc.Pair,
 		Networks: networks,
 		Volumes:  vs,
 		Info: func(context.Context) (api.Info, error) {
