@@ -104,8 +104,6 @@ type folders struct{ dir string }
 func (f folders) Create(id, _ string, _ bool) error {
 	return os.MkdirAll(filepath.Join(f.dir, id, "fs"), 0o755)
 }
-func (folders) Adopt(string, string, bool)           {}
-func (folders) Forget(string)                        {}
 func (f folders) Mount(id string) (*os.File, error)  { return os.Open(filepath.Join(f.dir, id, "fs")) }
 func (f folders) View(string) (*os.File, error)      { return os.Open(f.dir) }
 func (f folders) Remove(id string) error             { return nil }
