@@ -86,7 +86,7 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 		defer e.clean()
 	}
 	var figures []figure
-	for _, r := range slices.Concat(rows, fileRows, networkRows) {
+	for _, r := range slices.Concat(rows, manyRows, fileRows, networkRows) {
 		if !wanted(r.name, only) {
 			continue
 		}
@@ -99,6 +99,16 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 	}
 	if wanted("memory", only) {
 		m, err := memory(ctx, ours)
+		if err != nil {
+			return figures, err
+		}
+		figures = append(figures, m...)
+	}
+	for _, network := range []string{"none", "host", "bridge"} {
+		if !wanted("1000 running, --network "+network, only) {
+			continue
+		}
+		m, err := thousand(ctx, ours, network)
 		if err != nil {
 			return figures, err
 		}

@@ -150,7 +150,11 @@ func (u *update) back(ctx context.Context) error {
 
 // install makes a record the one that everybody sees.
 func (u *update) install(r *record) error {
-	_, err := u.c.change(false, func(n *snapshot) error { n.record = r; return nil })
+	_, err := u.c.change(false, func(n *snapshot) error {
+		n.record = r
+		u.c.signals.attend(n)
+		return nil
+	})
 	u.letGo()
 	return err
 }

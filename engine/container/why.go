@@ -131,7 +131,12 @@ func (g *signals) note(number int) {
 func (g *signals) begin(n *snapshot) {
 	g.stop()
 	g.sent, g.oom, g.older = nil, n.OOMKilled, false
-	if n.Host.Memory <= 0 {
+	g.attend(n)
+}
+
+// attend has the memory of the present run watched, if it is limited and nobody does yet.
+func (g *signals) attend(n *snapshot) {
+	if n.Host.Memory <= 0 || g.watch != nil || !n.phase.alive() {
 		return
 	}
 	cs, path, told := g.c.cs, g.c.cs.cgroup(n.record), n.OOMKilled
