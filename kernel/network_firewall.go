@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sync"
 
 	"lighter/linux/net"
@@ -94,6 +95,12 @@ func filterError(err error) error {
 }
 
 func (w *firewall) remove() error {
+	if w.have == nil {
+		if list, err := w.conn.Tables(); err != nil || !slices.Contains(list, w.table) {
+			w.want = nil
+			return errors.Join(err, w.stopWatch())
+		}
+	}
 	w.want, w.have = nil, nil
 	return errors.Join(w.stopWatch(), w.conn.Remove(w.table))
 }

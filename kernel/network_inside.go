@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	stdnet "net"
 	"net/netip"
@@ -31,6 +32,26 @@ func (n *Network) Route(ns *os.File, name string, routes []netspec.Route) error 
 		}
 	}
 	return nil
+}
+
+// Interfaces names the interfaces in a living namespace, but for lo.
+func (n *Network) Interfaces(ns *os.File) ([]string, error) {
+	var list []net.Link
+	err := net.In(ns, func() error {
+		c, err := net.Dial()
+		if err == nil {
+			list, err = c.Links()
+			err = errors.Join(err, c.Close())
+		}
+		return err
+	})
+	var names []string
+	for _, l := range list {
+		if l.Index != loopback {
+			names = append(names, l.Name)
+		}
+	}
+	return names, err
 }
 
 // Dial connects from a network namespace. The thread that connects waits there.

@@ -337,6 +337,7 @@ func (fakeNet) Sandbox(context.Context, []netspec.Interface) (*os.File, error) {
 	return os.Open(os.DevNull)
 }
 func (fakeNet) Route(*os.File, string, []netspec.Route) error { return nil }
+func (fakeNet) Interfaces(*os.File) ([]string, error)         { return []string{"eth0"}, nil }
 func (fakeNet) Dial(context.Context, *os.File, string, netip.AddrPort) (net.Conn, error) {
 	return nil, errors.New("nobody is there")
 }

@@ -33,20 +33,13 @@ func (ns *Networks) State(id string) (State, bool) {
 
 // Connect adds a running container, whose first process is pid, to a network.
 func (ns *Networks) Connect(id string, pid int, end End) error {
-	ns.mu.Lock()
+	ns.mu.RLock()
 	m := ns.members[id]
-	n, err := ns.find(end.Network)
-	var e *Endpoint
-	if err == nil && m == nil {
-		err = api.Errorf(api.Conflict, "container %s is on no network that it could be connected beside", short(id))
+	ns.mu.RUnlock()
+	if m == nil {
+		return api.Errorf(api.Conflict, "container %s is on no network that it could be connected beside", short(id))
 	}
-	if err == nil {
-		e, err = n.attach(m, end.Settings)
-	}
-	if err == nil {
-		m.Ends = append(slices.Clone(m.Ends), e)
-	}
-	ns.mu.Unlock()
+	n, e, err := m.attach(end)
 	if err != nil {
 		return err
 	}
@@ -124,6 +117,14 @@ func (m *member) plug(space *os.File, n *network, e *Endpoint) error {
 	if e.Iface == "" {
 		return nil
 	}
+	m.ns.mu.Lock()
+	m.Plugging = e.ID
+	m.ns.mu.Unlock()
+	defer func() {
+		m.ns.mu.Lock()
+		m.Plugging = ""
+		m.ns.mu.Unlock()
+	}()
 	if err := m.saveNote(); err != nil {
 		return err
 	}

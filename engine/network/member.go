@@ -38,8 +38,10 @@ type member struct {
 	Asks     []Ask
 	Upstream dns.Upstream
 	NoIPv6   bool
+	Plugging string `json:",omitempty"` // id of an endpoint whose interface is being made
 
 	ns    *Networks
+	noted bool        // there may be a note of it
 	open  []io.Closer // the name server's
 	space *os.File    // its network namespace, while names are served there
 	doors map[Published]io.Closer
@@ -303,7 +305,7 @@ func (ns *Networks) Leave(_ context.Context, id string) {
 	if len(m.Ports) > 0 {
 		complain("take a container's ports out of the firewall", m.Name, ns.filter())
 	}
-	if !m.plain() {
+	if m.noted {
 		complain("remove a container's note of networks", m.Name, removeFile(ns.note(id)))
 	}
 	ns.mu.Lock()
@@ -323,9 +325,10 @@ func (ns *Networks) tell(e *Endpoint, container, action string) {
 
 func (m *member) saveNote() error {
 	ns := m.ns
-	ns.mu.RLock()
+	ns.mu.Lock()
+	m.noted = true
 	copied := *m
-	ns.mu.RUnlock()
+	ns.mu.Unlock()
 	if err := store.WriteRecord(ns.note(m.ID), &copied, false); err != nil {
 		return fmt.Errorf("note the networks of container %s: %w", m.Name, err)
 	}
@@ -357,7 +360,7 @@ func loadNotes(ns *Networks) error {
 
 func (m *member) restore() {
 	ns := m.ns
-	ns.members[m.ID] = m
+	ns.members[m.ID], m.noted = m, true
 	for _, e := range m.Ends {
 		n := ns.byID[e.Network]
 		if n == nil {
@@ -372,57 +375,4 @@ func (m *member) restore() {
 		}
 	}
 	ns.ports.take(m.Ports)
-}
-
-// Adopt says that a container of an earlier engine runs: it keeps what it has, its ports
-// are opened again, and names answered. pid is its first process.
-func (ns *Networks) Adopt(ctx context.Context, id string, pid int, plain []End) error {
-	ns.mu.RLock()
-	m := ns.members[id]
-	ns.mu.RUnlock()
-	if m == nil { // on host or none alone: nothing was noted
-		m = &member{ns: ns, Format: noteFormat, ID: id, doors: map[Published]io.Closer{}}
-		return ns.enter(m, plain)
-	}
-	space, err := os.Open(spacePath(pid))
-	if err != nil {
-		return fmt.Errorf("find the network namespace of container %s: %w", m.Name, err)
-	}
-	defer space.Close()
-	for _, e := range m.Ends {
-		if _, err := ns.bring(e.Network, true); err != nil {
-			return err
-		}
-	}
-	ns.touch()
-	var errs []error
-	for _, p := range m.Ports {
-		errs = append(errs, m.openDoor(p))
-	}
-	_, err = m.serveNames(space)
-	return errors.Join(append(errs, err)...)
-}
-
-func spacePath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
-
-// Settle ends a restoration: the members that runs does not know are taken off their
-// networks, links that nobody owns go, and the firewall is as it is to be.
-func (ns *Networks) Settle(ctx context.Context, runs func(id string) bool) error {
-	ns.mu.RLock()
-	var dead []string
-	any := len(ns.members) > 0
-	for id := range ns.members {
-		if !runs(id) {
-			dead = append(dead, id)
-		}
-	}
-	ns.mu.RUnlock()
-	for _, id := range dead {
-		ns.Leave(ctx, id)
-	}
-	if !any {
-		return nil
-	}
-	ns.touch()
-	return ns.filter()
 }

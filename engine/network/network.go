@@ -78,6 +78,8 @@ type Names interface {
 type Inside interface {
 	// Route makes these the default routes by an interface, in the place of those that there are.
 	Route(ns *os.File, name string, routes []netspec.Route) error
+	// Interfaces are the names of what there is but lo.
+	Interfaces(ns *os.File) ([]string, error)
 	// Dial connects from there.
 	Dial(ctx context.Context, ns *os.File, network string, to netip.AddrPort) (net.Conn, error)
 }

@@ -32,6 +32,7 @@ type machine struct {
 	routes   []string
 	bound    map[netip.AddrPort]bool // by somebody else
 	fail     error                   // of the next Sandbox
+	inside   []string                // interfaces that a container has
 }
 
 func (k *machine) Prefixes() ([]netip.Prefix, error) { return k.prefixes, nil }
@@ -92,6 +93,8 @@ func (k *machine) Route(_ *os.File, name string, r []netspec.Route) error {
 	return nil
 }
 
+func (k *machine) Interfaces(*os.File) ([]string, error) { return k.inside, nil }
+
 func (k *machine) Dial(context.Context, *os.File, string, netip.AddrPort) (net.Conn, error) {
 	return nil, errors.New("nobody is there")
 }
@@ -117,6 +120,7 @@ type world struct {
 
 func newWorld(t *testing.T, edit ...func(*Config)) *world {
 	w := &world{t: t, root: t.TempDir(), machine: &machine{links: map[string]netspec.Link{}, bound: map[netip.AddrPort]bool{}}}
+	w.machine.inside = []string{"eth0"}
 	w.config = Config{Bridge: "lighter0", Own: true, ICC: true, Masquerade: true, MTU: 1500, Firewall: true, Proxy: true, HostIPv6: true,
 		PortFirst: 40000, PortLast: 40009, Seed: "x"}
 	for _, e := range edit {
@@ -395,7 +399,7 @@ func TestCrash(t *testing.T) {
 		t.Error("an address of a container that nobody asked for yet is given again", s, err)
 	}
 	w.open()
-	if err := w.Adopt(t.Context(), "lives", os.Getpid(), nil); err != nil {
+	if err := w.Adopt(t.Context(), "lives", os.Getpid(), []End{{"n", &api.EndpointSettings{}}}); err != nil {
 		t.Fatal(err)
 	}
 	before := w.applied0()
