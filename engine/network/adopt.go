@@ -58,21 +58,21 @@ func (m *member) repair(space *os.File, ends []End) error {
 		}
 	}
 	for _, e := range m.Ends {
-		wish := slices.IndexFunc(ends, func(w End) bool { return m.ns.means(w, e) })
+		n := m.wished(e, ends...)
 		there := e.Iface == "" || slices.Contains(inside, e.Iface) && e.ID != m.Plugging
 		switch {
-		case wish < 0:
+		case n == nil:
 			errs = append(errs, m.unplug(space, e))
 			m.forget(e)
 		case !there:
-			errs = append(errs, m.ns.Kernel.Unplug(space, e.Iface), m.plug(space, m.ns.network(e.Network), e))
+			errs = append(errs, m.ns.Kernel.Unplug(space, e.Iface), m.plug(space, n, e))
 		default:
 			continue
 		}
 		mended = true
 	}
 	for _, w := range ends {
-		if slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return m.ns.means(w, e) }) {
+		if slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return m.wished(e, w) != nil }) {
 			continue
 		}
 		n, e, err := m.attach(w)
@@ -104,19 +104,16 @@ func (m *member) astray() bool {
 // unnamed is what interfaces are called before they get their name.
 var unnamed = regexp.MustCompile("^lt[0-9a-f]{8}$")
 
-// means reports whether an endpoint is what was wished for.
-func (ns *Networks) means(w End, e *Endpoint) bool {
-	ns.mu.RLock()
-	defer ns.mu.RUnlock()
-	n, err := ns.find(w.Network)
-	return err == nil && n.ID == e.Network
-}
-
-// network is the network of that id, nil for none.
-func (ns *Networks) network(id string) *network {
-	ns.mu.RLock()
-	defer ns.mu.RUnlock()
-	return ns.byID[id]
+// wished finds the network of an endpoint that one of these wishes means, nil for none.
+func (m *member) wished(e *Endpoint, ends ...End) *network {
+	m.ns.mu.RLock()
+	defer m.ns.mu.RUnlock()
+	for _, w := range ends {
+		if n, err := m.ns.find(w.Network); err == nil && n.ID == e.Network {
+			return n
+		}
+	}
+	return nil
 }
 
 // attach gives a member one more endpoint, in memory.
