@@ -59,9 +59,24 @@ func (n *Network) Apply(f netspec.Firewall) error {
 		if err := n.startWatch(); err != nil {
 			return err
 		}
+		w.tellDropping(f)
 	}
 	w.want = net.Firewall(w.table, f)
 	return w.put()
+}
+
+// tellDropping warns of others' chains that will drop what containers send: an accept of
+// ours cannot overrule them, and theirs are not ours to change.
+func (w *firewall) tellDropping(f netspec.Firewall) {
+	list, err := w.conn.Dropping(w.table)
+	if err != nil || len(f.Networks) == 0 {
+		return // it is advice, and nothing else hangs on it
+	}
+	bridge := f.Networks[0].Bridge
+	for _, c := range list {
+		w.warn(fmt.Errorf("the chain %[1]s %[2]s %[3]s drops what is forwarded, and with it what containers send and are sent: "+
+			"`nft insert rule %[1]s %[2]s %[3]s iifname %[4]s accept` and the same with oifname let it pass (docs/networking.md, Beside other firewalls)", c.Family, c.Table, c.Name, bridge))
+	}
 }
 
 // put brings the kernel's table to what is wanted. The lock is held.
