@@ -250,6 +250,14 @@ func (d *DB) rebind(query string) string {
 	}
 }
 
+// Bytes is a column whose texts compare byte by byte: SQLite does so, PostgreSQL when told.
+func (d *DB) Bytes(column string) string {
+	if d.pg {
+		return column + ` COLLATE "C"`
+	}
+	return column
+}
+
 // Marks gives "?,?,?" for n values.
 func Marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
 
@@ -258,8 +266,11 @@ func Marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",
 func NewID() int64 {
 	var b [4]byte
 	rand.Read(b[:]) // never fails
-	return time.Now().UnixMilli()<<20&^(-1<<63) | int64(binary.LittleEndian.Uint32(b[:])&(1<<20-1))
+	return IDAt(time.Now()) | int64(binary.LittleEndian.Uint32(b[:])&(1<<20-1))
 }
+
+// IDAt is less than every id of NewID from that time on.
+func IDAt(t time.Time) int64 { return t.UnixMilli() << 20 }
 
 // Micros gives a time as the tables keep it; the zero time is 0.
 func Micros(t time.Time) int64 {
@@ -275,12 +286,6 @@ func Time(micros int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(micros).UTC()
-}
-
-// Identity is who asks: a user, or nobody.
-type Identity struct {
-	User  string // empty for nobody
-	Admin bool   // may do everything
 }
 
 // Refusal is an error that says how HTTP answers with it. Rooms that decide who may do
