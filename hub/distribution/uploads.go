@@ -1,0 +1,430 @@
+package distribution
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"lighter/hub/account"
+	"lighter/hub/blob"
+	"lighter/hub/meta"
+	"lighter/oci"
+)
+
+// upload is a blob that is on its way, as the database has it. The hash over what is
+// kept so far is kept with it, so that no byte is read twice and the next chunk may come
+// to another hub.
+type upload struct {
+	id        string
+	repo      int64
+	size      int64
+	algorithm string
+	hash      hash.Hash
+}
+
+var hashes = map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}
+
+func (u *upload) digest() oci.Digest {
+	return oci.Digest(u.algorithm + ":" + hex.EncodeToString(u.hash.Sum(nil)))
+}
+
+// ensure gives the id of a repository, which is made when it is not there.
+func (g *Registry) ensure(ctx context.Context, name string) (id int64, err error) {
+	const find = `SELECT id FROM repositories WHERE name = ?`
+	err = g.cfg.DB.QueryRow(ctx, find, name).Scan(&id)
+	if !errors.Is(err, meta.ErrNotFound) {
+		return id, err
+	}
+	now := meta.Micros(time.Now())
+	if _, err := g.cfg.DB.Exec(ctx, `INSERT INTO repositories (id, name, owner, created, updated) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO NOTHING`, meta.NewID(), name, account.OwnerOf(name), now, now); err != nil {
+		return 0, err
+	}
+	return id, g.cfg.DB.QueryRow(ctx, find, name).Scan(&id)
+}
+
+// begin writes down that there is an upload.
+func (g *Registry) begin(ctx context.Context, name, algorithm, owner string) (*upload, error) {
+	repo, err := g.ensure(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	u := &upload{id: blob.NewUpload(), repo: repo, algorithm: algorithm, hash: hashes[algorithm]()}
+	now := meta.Micros(time.Now())
+	_, err = g.cfg.DB.Exec(ctx, `INSERT INTO uploads (id, repo, algorithm, started, touched, owner) VALUES (?, ?, ?, ?, ?, ?)`,
+		u.id, repo, algorithm, now, now, owner)
+	return u, err
+}
+
+// resume reads an upload, and keeps other requests of this hub from it until done is called.
+func (g *Registry) resume(ctx context.Context, at route) (u *upload, done func(), err error) {
+	if _, other := g.busy.LoadOrStore(at.ref, true); other {
+		return nil, nil, refuse("BLOB_UPLOAD_INVALID", "another request of this upload is being served")
+	}
+	done = func() { g.busy.Delete(at.ref) }
+	u = &upload{id: at.ref}
+	var state string
+	err = g.cfg.DB.QueryRow(ctx, `SELECT u.repo, u.size, u.algorithm, u.state FROM uploads u JOIN repositories r ON r.id = u.repo
+		WHERE u.id = ? AND r.name = ?`, at.ref, at.name).Scan(&u.repo, &u.size, &u.algorithm, &state)
+	if errors.Is(err, meta.ErrNotFound) {
+		err = refuse("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+	}
+	if err == nil {
+		u.hash, err = restore(u.algorithm, state)
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return u, done, nil
+}
+
+func restore(algorithm, state string) (hash.Hash, error) {
+	h := hashes[algorithm]()
+	if state == "" {
+		return h, nil
+	}
+	b, err := base64.StdEncoding.DecodeString(state)
+	if err != nil {
+		return nil, err
+	}
+	return h, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(b)
+}
+
+// receive adds a request's body to an upload. What came before a break is kept.
+func (g *Registry) receive(w http.ResponseWriter, r *http.Request, u *upload) error {
+	if err := u.checkRange(w, r); err != nil {
+		return err
+	}
+	room, err := g.room(r.Context(), u)
+	if err != nil {
+		return err
+	}
+	if r.ContentLength > room {
+		return g.full()
+	}
+	was, hashed := u.size, &counter{w: u.hash}
+	body := io.LimitReader(&patient{r: r.Body, c: http.NewResponseController(w)}, room+1)
+	n, failed := g.cfg.Blobs.Append(r.Context(), u.id, u.size, io.TeeReader(body, hashed))
+	if errors.Is(failed, blob.ErrNotFound) {
+		return refuse("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+	}
+	if n > room {
+		failed = g.full()
+	}
+	if n != hashed.n || n > room {
+		return failed // what the hash has seen is not what is kept: the next chunk begins where this one did
+	}
+	u.size += n
+	// A client that is gone comes back for the rest.
+	keep, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 10*time.Second)
+	defer cancel()
+	return errors.Join(failed, g.advance(keep, u, was))
+}
+
+// advance writes down how far an upload has come.
+func (g *Registry) advance(ctx context.Context, u *upload, was int64) error {
+	if u.size == was {
+		return nil
+	}
+	state, err := u.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return err
+	}
+	n, err := g.cfg.DB.Exec(ctx, `UPDATE uploads SET size = ?, state = ?, touched = ? WHERE id = ? AND size = ?`,
+		u.size, base64.StdEncoding.EncodeToString(state), meta.Micros(time.Now()), u.id, was)
+	if err == nil && n == 0 {
+		err = refuse("BLOB_UPLOAD_INVALID", "another request changed the upload")
+	}
+	return err
+}
+
+// checkRange refuses a chunk that does not begin where the upload ends.
+func (u *upload) checkRange(w http.ResponseWriter, r *http.Request) error {
+	text := r.Header.Get("Content-Range")
+	if text == "" {
+		return nil
+	}
+	first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes "), "-")
+	last, _, _ = strings.Cut(last, "/")
+	from, err := strconv.ParseInt(first, 10, 64)
+	to, bad := strconv.ParseInt(last, 10, 64)
+	switch {
+	case !ok || err != nil || bad != nil || from < 0 || to < from-1:
+		return refuse("BLOB_UPLOAD_INVALID", "Content-Range %.100q is not FIRST-LAST", text)
+	case from != u.size:
+		u.header(w, r)
+		return refuse("RANGE_INVALID", "the upload has %d bytes, the chunk begins at %d", u.size, from)
+	case r.ContentLength >= 0 && to-from+1 != r.ContentLength:
+		return refuse("SIZE_INVALID", "Content-Range %.100q does not fit a body of %d bytes", text, r.ContentLength)
+	}
+	return nil
+}
+
+// header says where the upload is, and how far.
+func (u *upload) header(w http.ResponseWriter, r *http.Request) {
+	_, at := parse(r.URL.Path)
+	h := w.Header()
+	h.Set("Location", "/v2/"+at.name+"/blobs/uploads/"+u.id)
+	h.Set("Range", fmt.Sprintf("0-%d", max(u.size-1, 0)))
+	h.Set("Docker-Upload-Uuid", u.id)
+}
+
+// room is how many bytes an upload may still get.
+func (g *Registry) room(ctx context.Context, u *upload) (int64, error) {
+	const endless = 1 << 60
+	if g.cfg.Quota <= 0 {
+		return endless, nil
+	}
+	var used int64
+	err := g.cfg.DB.QueryRow(ctx, `SELECT COALESCE((SELECT SUM(b.size) FROM blobs b WHERE b.digest IN (
+			SELECT l.digest FROM repo_blobs l JOIN repositories r ON r.id = l.repo WHERE r.owner = o.owner)), 0)
+		+ COALESCE((SELECT SUM(u.size) FROM uploads u JOIN repositories r ON r.id = u.repo WHERE r.owner = o.owner), 0)
+		FROM repositories o WHERE o.id = ?`, u.repo).Scan(&used)
+	if err == nil && used >= g.cfg.Quota {
+		err = g.full()
+	}
+	return g.cfg.Quota - used, err
+}
+
+func (g *Registry) full() error {
+	return refuse("DENIED", "the quota of %d bytes for the owner of this repository is reached; delete images that are no longer wanted", g.cfg.Quota)
+}
+
+// postUpload begins an upload, takes a blob whole, or mounts it.
+func (g *Registry) postUpload(w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
+	q := r.URL.Query()
+	if q.Has("mount") {
+		d, err := digestOf(q.Get("mount"))
+		if err != nil {
+			return err
+		}
+		if done, err := g.postMount(w, r, at, d); done || err != nil {
+			return err
+		}
+	}
+	algorithm, d := "sha256", oci.Digest("")
+	if a := q.Get("digest-algorithm"); a != "" {
+		if hashes[a] == nil {
+			return refuse("DIGEST_INVALID", "digest-algorithm %.50q is neither sha256 nor sha512", a)
+		}
+		algorithm = a
+	}
+	if q.Has("digest") {
+		var err error
+		if d, err = digestOf(q.Get("digest")); err != nil {
+			return err
+		}
+		algorithm = d.Algorithm()
+	}
+	u, err := g.begin(r.Context(), at.name, algorithm, who.User)
+	if err != nil {
+		return err
+	}
+	if d != "" {
+		return g.finish(w, r, at, u, d)
+	}
+	u.header(w, r)
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// postMount takes a blob over from another repository that the caller may pull from:
+// from the one that they name, or from any. done is false when there is none.
+func (g *Registry) postMount(w http.ResponseWriter, r *http.Request, at route, d oci.Digest) (done bool, err error) {
+	var from []string
+	if name := r.URL.Query().Get("from"); name != "" {
+		from = []string{name}
+	} else if from, err = g.holders(r.Context(), d); err != nil {
+		return false, err
+	}
+	for _, name := range from {
+		if !validName(name) {
+			continue
+		}
+		if _, err := g.cfg.Access.Check(r, name, account.Pull); err != nil {
+			continue
+		}
+		repo, err := g.ensure(r.Context(), at.name)
+		if err != nil {
+			return false, err
+		}
+		if ok, err := g.mount(r.Context(), repo, name, d); err != nil {
+			return false, err
+		} else if ok {
+			created(w, at, "blobs", d)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// holders are some repositories that have a blob.
+func (g *Registry) holders(ctx context.Context, d oci.Digest) ([]string, error) {
+	return g.names(ctx, `SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repo WHERE l.digest = ? LIMIT 20`, string(d))
+}
+
+func created(w http.ResponseWriter, at route, kind string, d oci.Digest) {
+	h := w.Header()
+	h.Set("Location", "/v2/"+at.name+"/"+kind+"/"+string(d))
+	h.Set("Docker-Content-Digest", string(d))
+	w.WriteHeader(http.StatusCreated)
+}
+
+// patchUpload takes a chunk, or the whole in a stream.
+func (g *Registry) patchUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+	u, done, err := g.resume(r.Context(), at)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := g.receive(w, r, u); err != nil {
+		return err
+	}
+	u.header(w, r)
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// putUpload ends an upload, with its last chunk or without.
+func (g *Registry) putUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+	d, err := digestOf(r.URL.Query().Get("digest"))
+	if err != nil {
+		return err
+	}
+	u, done, err := g.resume(r.Context(), at)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if u.size == 0 && u.algorithm != d.Algorithm() {
+		u.algorithm, u.hash = d.Algorithm(), hashes[d.Algorithm()]()
+		if _, err := g.cfg.DB.Exec(r.Context(), `UPDATE uploads SET algorithm = ? WHERE id = ?`, u.algorithm, u.id); err != nil {
+			return err
+		}
+	}
+	return g.finish(w, r, at, u, d)
+}
+
+// finish takes the last bytes, and makes the upload the blob d if that is what it is.
+func (g *Registry) finish(w http.ResponseWriter, r *http.Request, at route, u *upload, d oci.Digest) error {
+	if r.ContentLength != 0 || u.size == 0 { // an empty blob has a file, too
+		if err := g.receive(w, r, u); err != nil {
+			return err
+		}
+	}
+	ctx := r.Context()
+	if u.algorithm != d.Algorithm() {
+		return g.rehash(w, r, at, u, d)
+	}
+	if got := u.digest(); got != d {
+		return errors.Join(refuse("DIGEST_INVALID", "the upload has the digest %s, not %s", got, d), g.drop(ctx, u))
+	}
+	if err := g.adopt(ctx, u, d); err != nil {
+		return err
+	}
+	created(w, at, "blobs", d)
+	return nil
+}
+
+// rehash ends an upload whose digest turns out to be of another algorithm than the one
+// that was computed: the one case where bytes are read again.
+func (g *Registry) rehash(w http.ResponseWriter, r *http.Request, at route, u *upload, d oci.Digest) error {
+	ctx, first := r.Context(), u.digest()
+	if err := g.adopt(ctx, u, first); err != nil { // nobody names it: it goes with the garbage
+		return err
+	}
+	f, err := g.cfg.Blobs.Open(ctx, first)
+	if err != nil {
+		return err
+	}
+	again, err := g.begin(ctx, at.name, d.Algorithm(), "")
+	if err == nil {
+		again.size, err = g.cfg.Blobs.Append(ctx, again.id, 0, io.TeeReader(f, again.hash))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if got := again.digest(); got != d {
+		return errors.Join(refuse("DIGEST_INVALID", "the upload has the digest %s, not %s", got, d), g.drop(ctx, again))
+	}
+	if err := g.adopt(ctx, again, d); err != nil {
+		return err
+	}
+	created(w, at, "blobs", d)
+	return nil
+}
+
+// drop forgets an upload: first its bytes, then that there was one.
+func (g *Registry) drop(ctx context.Context, u *upload) error {
+	if err := g.cfg.Blobs.Abort(ctx, u.id); err != nil {
+		return err
+	}
+	_, err := g.cfg.DB.Exec(ctx, `DELETE FROM uploads WHERE id = ?`, u.id)
+	return err
+}
+
+func (g *Registry) getUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+	u, done, err := g.resume(r.Context(), at)
+	if err != nil {
+		return err
+	}
+	defer done()
+	u.header(w, r)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (g *Registry) deleteUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+	u, done, err := g.resume(r.Context(), at)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := g.drop(r.Context(), u); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// counter counts what is written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// patient reads a body for as long as it comes: a client may be slow, but not silent.
+type patient struct {
+	r    io.Reader
+	c    *http.ResponseController
+	next time.Time
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	const silence, step = 2 * time.Minute, 10 * time.Second
+	if now := time.Now(); now.After(p.next) {
+		p.next = now.Add(step)
+		if err := p.c.SetReadDeadline(now.Add(silence)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return 0, err
+		}
+	}
+	return p.r.Read(b)
+}
