@@ -38,7 +38,7 @@ func (g *Registry) link(ctx context.Context, name string, d oci.Digest) (l link,
 }
 
 // getBlob sends a blob, or a range of it: from a local file with sendfile.
-func (g *Registry) getBlob(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func getBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	d, err := digestOf(at.ref)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (g *Registry) touch(ctx context.Context, repo int64, d oci.Digest) error {
 }
 
 // deleteBlob takes a blob out of a repository. Its bytes go with the garbage.
-func (g *Registry) deleteBlob(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func deleteBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	d, err := digestOf(at.ref)
 	if err != nil {
 		return err

@@ -63,29 +63,29 @@ type verb struct {
 // verbs are all routes: kind of path, method.
 var verbs = map[string]map[string]verb{
 	"blobs": {
-		"GET":    {[]string{account.Pull}, (*Registry).getBlob},
-		"HEAD":   {[]string{account.Pull}, (*Registry).getBlob},
-		"DELETE": {[]string{account.Delete}, (*Registry).deleteBlob},
+		"GET":    {[]string{account.Pull}, getBlob},
+		"HEAD":   {[]string{account.Pull}, getBlob},
+		"DELETE": {[]string{account.Delete}, deleteBlob},
 	},
 	"uploads": {
-		"POST": {[]string{account.Pull, account.Push}, (*Registry).postUpload},
+		"POST": {[]string{account.Pull, account.Push}, postUpload},
 	},
 	"upload": {
-		"GET":    {[]string{account.Pull, account.Push}, (*Registry).getUpload},
-		"PATCH":  {[]string{account.Pull, account.Push}, (*Registry).patchUpload},
-		"PUT":    {[]string{account.Pull, account.Push}, (*Registry).putUpload},
-		"DELETE": {[]string{account.Pull, account.Push}, (*Registry).deleteUpload},
+		"GET":    {[]string{account.Pull, account.Push}, getUpload},
+		"PATCH":  {[]string{account.Pull, account.Push}, patchUpload},
+		"PUT":    {[]string{account.Pull, account.Push}, putUpload},
+		"DELETE": {[]string{account.Pull, account.Push}, deleteUpload},
 	},
 	"manifests": {
-		"GET":    {[]string{account.Pull}, (*Registry).getManifest},
-		"HEAD":   {[]string{account.Pull}, (*Registry).getManifest},
-		"PUT":    {[]string{account.Pull, account.Push}, (*Registry).putManifest},
-		"DELETE": {[]string{account.Delete}, (*Registry).deleteManifest},
+		"GET":    {[]string{account.Pull}, getManifest},
+		"HEAD":   {[]string{account.Pull}, getManifest},
+		"PUT":    {[]string{account.Pull, account.Push}, putManifest},
+		"DELETE": {[]string{account.Delete}, deleteManifest},
 	},
-	"tags":      {"GET": {[]string{account.Pull}, (*Registry).getTags}},
-	"referrers": {"GET": {[]string{account.Pull}, (*Registry).getReferrers}},
-	"catalog":   {"GET": {nil, (*Registry).getCatalog}},
-	"base":      {"GET": {nil, (*Registry).ping}, "HEAD": {nil, (*Registry).ping}},
+	"tags":      {"GET": {[]string{account.Pull}, getTags}},
+	"referrers": {"GET": {[]string{account.Pull}, getReferrers}},
+	"catalog":   {"GET": {nil, getCatalog}},
+	"base":      {"GET": {nil, ping}, "HEAD": {nil, ping}},
 }
 
 // parse understands a path; kind is empty for one that there is not.
@@ -154,7 +154,7 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (g *Registry) ping(w http.ResponseWriter, _ *http.Request, _ route, _ account.Identity) error {
+func ping(_ *Registry, w http.ResponseWriter, _ *http.Request, _ route, _ account.Identity) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte("{}")) // a client that went is nobody's to tell
 	return nil

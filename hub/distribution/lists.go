@@ -69,7 +69,7 @@ func (g *Registry) known(ctx context.Context, name string) (id int64, err error)
 }
 
 // getTags lists a repository's tags in the order of their bytes.
-func (g *Registry) getTags(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func getTags(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	n, last, err := page(r)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (g *Registry) getTags(w http.ResponseWriter, r *http.Request, at route, _ a
 }
 
 // getCatalog lists the repositories that the caller may pull.
-func (g *Registry) getCatalog(w http.ResponseWriter, r *http.Request, _ route, who account.Identity) error {
+func getCatalog(g *Registry, w http.ResponseWriter, r *http.Request, _ route, who account.Identity) error {
 	n, last, err := page(r)
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (g *Registry) getCatalog(w http.ResponseWriter, r *http.Request, _ route, w
 }
 
 // getReferrers lists the manifests whose subject is a digest, as an index.
-func (g *Registry) getReferrers(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func getReferrers(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	const most = 500 // in one answer, which stays below the size of a manifest
 	d, err := digestOf(at.ref)
 	if err != nil {

@@ -52,7 +52,7 @@ func (g *Registry) find(ctx context.Context, at route) (s stored, err error) {
 }
 
 // getManifest sends a manifest.
-func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func getManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	s, err := g.find(r.Context(), at)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (g *Registry) getManifest(w http.ResponseWriter, r *http.Request, at route,
 }
 
 // putManifest stores a manifest under its digest, and under tags.
-func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
+func putManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
 	tags, want, err := targets(r, at.ref)
 	if err != nil {
 		return err
@@ -367,7 +367,7 @@ func (w *writer) refs(d oci.Digest, named []oci.Digest) {
 }
 
 // deleteManifest removes a tag, or a manifest with all its tags.
-func (g *Registry) deleteManifest(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func deleteManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	s, err := g.find(r.Context(), at)
 	if err != nil {
 		return err

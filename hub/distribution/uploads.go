@@ -203,7 +203,7 @@ func (g *Registry) full() error {
 }
 
 // postUpload begins an upload, takes a blob whole, or mounts it.
-func (g *Registry) postUpload(w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
+func postUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
 	q := r.URL.Query()
 	if q.Has("mount") {
 		d, err := digestOf(q.Get("mount"))
@@ -283,7 +283,7 @@ func created(w http.ResponseWriter, at route, kind string, d oci.Digest) {
 }
 
 // patchUpload takes a chunk, or the whole in a stream.
-func (g *Registry) patchUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func patchUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	u, done, err := g.resume(r.Context(), at)
 	if err != nil {
 		return err
@@ -298,7 +298,7 @@ func (g *Registry) patchUpload(w http.ResponseWriter, r *http.Request, at route,
 }
 
 // putUpload ends an upload, with its last chunk or without.
-func (g *Registry) putUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func putUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	d, err := digestOf(r.URL.Query().Get("digest"))
 	if err != nil {
 		return err
@@ -375,7 +375,7 @@ func (g *Registry) drop(ctx context.Context, u *upload) error {
 	return err
 }
 
-func (g *Registry) getUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func getUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	u, done, err := g.resume(r.Context(), at)
 	if err != nil {
 		return err
@@ -386,7 +386,7 @@ func (g *Registry) getUpload(w http.ResponseWriter, r *http.Request, at route, _
 	return nil
 }
 
-func (g *Registry) deleteUpload(w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func deleteUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
 	u, done, err := g.resume(r.Context(), at)
 	if err != nil {
 		return err
