@@ -341,6 +341,10 @@ func tidy(body any) {
 	if env, ok := m["Env"].([]any); ok {
 		slices.SortFunc(env, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
 	}
+	if ipam, ok := m["IPAM"].(map[string]any); ok { // docker goes through a map of subnets
+		list, _ := ipam["Config"].([]any)
+		slices.SortFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	}
 	if h, ok := m["HostConfig"].(map[string]any); ok {
 		if binds, ok := h["Binds"].([]any); ok {
 			slices.SortFunc(binds, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })

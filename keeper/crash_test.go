@@ -236,6 +236,11 @@ func (c *crash) check(seed uint64) {
 			}
 		}
 	}
+	// One that was killed last leaves its socket to the engine; only then may that go, too.
+	until(t, "the engine has seen every death", func() bool {
+		sockets, _ := filepath.Glob(filepath.Join(c.root, "keepers", "*.sock"))
+		return len(sockets) == len(keepers(c.root))
+	})
 	c.engine.kill()
 	until(t, "the keepers leave", func() bool { return len(keepers(c.root)) == 0 })
 	for _, dir := range []string{"exits", "keepers"} {
