@@ -42,7 +42,11 @@ func (Rootfs) Running(pid int) (*os.File, error) {
 }
 
 func (Rootfs) Processes(id string, pid int) ([]int, error) {
-	table, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	proc := "/proc/" + strconv.Itoa(pid)
+	table, err := os.ReadFile(proc + "/cgroup")
+	if _, gone := os.Stat(proc); err != nil && gone != nil {
+		return nil, gone // which is told apart, as a read between open and end is not
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,5 +81,15 @@ func TestLayInit(t *testing.T) {
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm()&0o222 != 0 || st.Size() < 500 {
 		t.Error(st, err)
+	}
+}
+
+// A process that has ended is told apart from an error.
+func TestProcessesOfNone(t *testing.T) {
+	if _, err := (Rootfs{}).Processes("abc", 1<<30); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := (Rootfs{}).Processes("abc", os.Getpid()); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
 	}
 }

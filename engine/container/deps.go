@@ -122,7 +122,8 @@ type Rootfs interface {
 	// Devices lists a device, or those below a folder, of the host.
 	Devices(path string) ([]specs.LinuxDevice, error)
 	// Processes lists the processes of a running container, in the engine's PID namespace.
-	// It is told the container's id and the PID of its first process.
+	// It is told the container's id and the PID of its first process; os.ErrNotExist tells
+	// that this has ended.
 	Processes(id string, pid int) ([]int, error)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	osexec "os/exec"
 	"slices"
 	"strconv"
@@ -36,6 +37,9 @@ func (t Control) Top(ctx context.Context, ref, args string) (*api.Top, error) {
 		return nil, notRunning(c.id)
 	}
 	pids, err := cs.Rootfs.Processes(c.id, s.Pid)
+	if errors.Is(err, os.ErrNotExist) { // it ends in this moment
+		return nil, notRunning(c.id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the processes of container %s: %w", short(c.id), err)
 	}
