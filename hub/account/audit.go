@@ -28,7 +28,7 @@ func note(ctx context.Context, tx *meta.Tx, by Identity, owner, action, detail s
 		who += " (token " + by.Token + ")"
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO audit (id, at, who, addr, owner, action, detail) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		meta.NewID(), meta.Micros(time.Now()), who, by.Addr, owner, action, clip(detail, 1000))
+		meta.NewID(), meta.Micros(time.Now()), who, by.Addr, owner, action, clip(clean(detail), 1000))
 	return err
 }
 

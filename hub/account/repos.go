@@ -44,6 +44,9 @@ type standing struct {
 
 // standing asks that. A user whose account is gone is nobody.
 func (p *Repos) standing(ctx context.Context, q querier, who Identity, repo string) (standing, error) {
+	if !repoName(repo) {
+		return standing{}, unknown(clean(repo))
+	}
 	owner := OwnerOf(repo)
 	var public int
 	var member string
@@ -161,6 +164,7 @@ func (p *Repos) Visible(who Identity) (condition string, args []any) {
 // name; of all with an empty owner.
 func (p *Repos) List(ctx context.Context, who Identity, owner string) ([]Repo, error) {
 	visible, args := p.Visible(who)
+	owner = fold(owner)
 	args = append([]any{who.User}, append(args, owner, owner)...)
 	return list(ctx, p.a.db, scanRepo, `SELECT r.id, r.name, r.owner, r.public, r.description, r.created, r.updated, r.pulls, r.stars,
 		(SELECT count(*) FROM stars s WHERE s.repo = r.id AND s.user_name = ?)

@@ -55,7 +55,7 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, who Identity) e
 	}
 	value := secret("s")
 	now := time.Now()
-	agent := clip(strings.ToValidUTF8(r.UserAgent(), "?"), 200)
+	agent := clip(clean(r.UserAgent()), 200)
 	err := s.a.db.Update(r.Context(), func(tx *meta.Tx) error {
 		_, err := tx.Exec(r.Context(), `INSERT INTO sessions (hash, user_name, created, expires, addr, agent) VALUES (?, ?, ?, ?, ?, ?)`,
 			digest(value), who.User, meta.Micros(now), meta.Micros(now.Add(sessionLife)), who.Addr, agent)

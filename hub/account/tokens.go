@@ -97,7 +97,7 @@ func (t *Tokens) Remove(ctx context.Context, by Identity, id string) error {
 		return err
 	}
 	return t.a.db.Update(ctx, func(tx *meta.Tx) error {
-		n, err := tx.Exec(ctx, `DELETE FROM tokens WHERE id = ? AND user_name = ? AND kind = ?`, id, by.User, access)
+		n, err := tx.Exec(ctx, `DELETE FROM tokens WHERE id = ? AND user_name = ? AND kind = ?`, clean(id), by.User, access)
 		if err == nil && n == 0 {
 			return missing("you have no such token")
 		}
@@ -150,7 +150,7 @@ func (t *Tokens) offline(ctx context.Context, who Identity, client string) (stri
 			parent = who.Token
 		}
 		_, err = tx.Exec(ctx, `INSERT INTO tokens (id, hash, kind, user_name, parent, title, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			strings.ToLower(randomID()), digest(text), refresh, who.User, parent, clip(strings.ToValidUTF8(client, "?"), 100), meta.Micros(now), meta.Micros(now.Add(refreshLife)))
+			strings.ToLower(randomID()), digest(text), refresh, who.User, parent, clip(clean(client), 100), meta.Micros(now), meta.Micros(now.Add(refreshLife)))
 		return errors.Join(err, note(ctx, tx, who, who.User, "user.login", "by "+client))
 	})
 }

@@ -33,7 +33,12 @@ var reserved = strings.Fields(`v1 v2 token account accounts admin administrator 
 	system tags tokens u uploads user users well-known www`)
 
 // fold is a name as it is kept: people write theirs with capitals, too.
-func fold(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+func fold(name string) string { return clean(strings.ToLower(strings.TrimSpace(name))) }
+
+// clean makes a text one that every database takes: valid, and without zeros.
+func clean(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+}
 
 func checkName(by Identity, name string) error {
 	switch {
