@@ -1,71 +1,138 @@
 // Package hub puts the hub together: the database, the storage, and the rooms that
 // answer HTTP, on one server with limits, logs and an end.
 //
-// A room is a package below this one. It gives its handlers by patterns of http.ServeMux
-// (its function Handlers), and rooms.go mounts them. It knows no other room of its own
-// floor.
+// A room is a package below this one that knows no other room of its own floor; rooms.go
+// makes them and says which addresses are whose.
 package hub
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lighter/hub/account"
+	"lighter/hub/blob"
+	"lighter/hub/distribution"
 	"lighter/hub/meta"
 )
 
 // Config is how a hub is run.
 type Config struct {
-	Data      string // the folder of everything that is kept on this machine
-	Database  string // of meta.Open; empty for hub.db in Data
-	PublicURL string // how clients reach the hub, such as https://hub.example.org; empty: as their requests say
+	Data      string         // the folder of everything that is kept on this machine
+	Database  string         // of meta.Open; empty for hub.db in Data
+	Storage   string         // of blob.OpenS3; empty for Data
+	Redirect  time.Duration  // for how long the addresses of an object store are good that clients are sent to; 0: they are not
+	PublicURL string         // how clients reach the hub, such as https://hub.example.org; empty: as their requests say
+	Closed    bool           // nobody registers by themselves
+	Quota     int64          // bytes of one owner's repositories; 0 for no bound
+	Proxies   []netip.Prefix // whose X-Forwarded-For is believed
+	TLS       *tls.Config    // nil to speak HTTP
 	Log       *slog.Logger
+}
+
+// storage is a blob.Store that wants an end.
+type storage interface {
+	blob.Store
+	io.Closer
 }
 
 // Server is a hub that runs.
 type Server struct {
-	cfg Config
-	db  *meta.DB
-	mux *http.ServeMux
+	cfg      Config
+	db       *meta.DB
+	blobs    storage
+	accounts *account.Accounts
+	registry *distribution.Registry
+	mux      *http.ServeMux
+	metrics  *metrics
+	beside   []func(context.Context) // what rooms do beside requests
 }
 
 // Open opens what the hub keeps, and makes its rooms.
-func Open(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.Database == "" {
-		cfg.Database = filepath.Join(cfg.Data, "hub.db")
-	}
+func Open(ctx context.Context, cfg Config) (s *Server, err error) {
+	s = &Server{cfg: cfg, mux: http.NewServeMux()}
 	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+		s.cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	db, err := meta.Open(ctx, cfg.Database)
-	if err != nil {
-		return nil, err
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	s := &Server{cfg: cfg, db: db, mux: http.NewServeMux()}
-	s.mux.HandleFunc("GET /healthz", s.health)
+	s.metrics = newMetrics(prometheus.NewRegistry(), s.db, s.cfg.Log)
+	if err := s.rooms(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
+func (s *Server) open(ctx context.Context) (err error) {
+	database := s.cfg.Database
+	if database == "" {
+		database = filepath.Join(s.cfg.Data, "hub.db")
+	}
+	if s.db, err = meta.Open(ctx, database); err != nil {
+		return err
+	}
+	local, err := blob.OpenLocal(s.cfg.Data)
+	if err == nil {
+		s.blobs = local
+	}
+	return err
+}
+
 // Close lets everything go.
-func (s *Server) Close() error { return s.db.Close() }
+func (s *Server) Close() (err error) {
+	if s.blobs != nil {
+		err = s.blobs.Close()
+	}
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return err
+}
+
+// Collect removes what nobody needs: the verb of `lighterhub gc`.
+func (s *Server) Collect(ctx context.Context, grace distribution.Grace) (distribution.Collected, error) {
+	return s.registry.Collect(ctx, grace)
+}
 
 // Serve answers on a listener until ctx ends; then it lets requests finish for a while.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	const grace = 30 * time.Second
 	h := &http.Server{
-		Handler:           s.mux,
+		Handler:           s,
+		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
+	run, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for _, room := range s.beside {
+		wg.Go(func() { room(run) })
+	}
+	defer wg.Wait()
+	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- h.Serve(l) }()
+	go func() {
+		if s.cfg.TLS != nil {
+			served <- h.ServeTLS(l, "", "")
+			return
+		}
+		served <- h.Serve(l)
+	}()
 	select {
 	case err := <-served:
 		return err
@@ -75,12 +142,30 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	err := h.Shutdown(end)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = h.Close()
+		err = h.Close() // who is slower than that comes back
 	}
 	if failed := <-served; !errors.Is(failed, http.ErrServerClosed) {
 		err = errors.Join(err, failed)
 	}
 	return err
+}
+
+// ServeHTTP answers. The registry's paths are not cleaned, as those of pages are: one
+// with tricks in it is refused there.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rec := &recorder{ResponseWriter: w, begun: time.Now()}
+	kind := "page"
+	if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
+		kind = distribution.Kind(r.URL.Path)
+		defer s.done(rec, r, kind)
+		s.registry.ServeHTTP(rec, r)
+		return
+	}
+	if _, pattern := s.mux.Handler(r); pattern != "" && pattern != "/" {
+		kind = pattern
+	}
+	defer s.done(rec, r, kind)
+	s.mux.ServeHTTP(rec, r)
 }
 
 // health says whether the hub can do its work.

@@ -6,6 +6,7 @@ import (
 )
 
 func TestRun(t *testing.T) {
+	dir := t.TempDir()
 	for _, c := range []struct {
 		args     string
 		code     int
@@ -13,12 +14,25 @@ func TestRun(t *testing.T) {
 	}{
 		{"version", 0, "lighterhub version ", ""},
 		{"help", 0, "Usage:", ""},
-		{"serve", 1, "", "not built yet"},
+		{"serve --help", 0, "--listen", ""},
+		{"serve", 2, "", "--data DIR"},
+		{"serve --nosuch", 2, "", "nosuch"},
+		{"serve word --data " + dir, 2, "", "not 1"},
+		{"serve --data " + dir + " --tls-cert x", 2, "", "go together"},
+		{"serve --data " + dir + " --tls-cert /nosuch --tls-key /nosuch", 1, "", "read the certificate"},
+		{"serve --data " + dir + " --quota much", 2, "", "is no size"},
+		{"serve --data " + dir + " --log-format xml", 2, "", "neither text nor json"},
+		{"serve --data " + dir + " --log-level loud", 2, "", "loud"},
+		{"serve --data " + dir + " --trusted-proxy me", 2, "", "no network"},
+		{"serve --data " + dir + " --public-url hub", 2, "", "https://"},
+		{"serve --data " + dir + " --listen 127.0.0.1:x", 1, "", "x"},
+		{"gc --data " + dir + "/nosuch", 1, "", "no hub keeps its things"},
+		{"gc --data " + dir, 0, "Removed 0 blobs", ""}, // which a hub was in, above
 		{"nosuch", 2, "", `"nosuch" is no command`},
 		{"", 2, "", "Usage:"},
 	} {
 		var out, err strings.Builder
-		code := run(strings.Fields(c.args), &out, &err)
+		code := run(t.Context(), strings.Fields(c.args), streams{strings.NewReader(""), &out, &err})
 		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(err.String(), c.err) {
 			t.Errorf("lighterhub %s: %d, %q, %q", c.args, code, out.String(), err.String())
 		}

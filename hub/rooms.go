@@ -1,0 +1,27 @@
+package hub
+
+import (
+	"context"
+	"net/http"
+
+	"lighter/hub/account"
+	"lighter/hub/distribution"
+)
+
+// rooms makes the hub's rooms, and says which addresses are whose. /v2/ is the
+// registry's.
+func (s *Server) rooms(ctx context.Context) (err error) {
+	s.accounts, err = account.New(ctx, s.db, account.Options{PublicURL: s.cfg.PublicURL, Closed: s.cfg.Closed, Proxies: s.cfg.Proxies, Log: s.cfg.Log})
+	if err != nil {
+		return err
+	}
+	s.registry = distribution.New(distribution.Config{
+		DB: s.db, Blobs: s.blobs, Access: s.accounts, Visible: s.accounts.Repos.Visible, Pulled: s.accounts.Repos.Pulled,
+		Quota: s.cfg.Quota, Redirect: s.cfg.Redirect, Log: s.cfg.Log,
+	})
+	s.beside = append(s.beside, s.accounts.Run, s.registry.Run)
+	s.mux.Handle("/token", http.HandlerFunc(s.accounts.ServeToken))
+	s.mux.HandleFunc("GET /healthz", s.health)
+	s.mux.Handle("GET /metrics", s.metrics.handler)
+	return nil
+}
