@@ -1,12 +1,15 @@
 #!/bin/sh
 # Prints what tests could leave behind on this machine, so that two moments can be compared:
-# mounts, interfaces, cgroups of ours, processes of ours, network namespaces, rules.
+# mounts, interfaces, rules, cgroups of ours, processes of ours, files of ours.
 set -eu
 echo "# mounts"; awk '{ print $5, $9 }' /proc/self/mountinfo | sort
 echo "# interfaces"; ls /sys/class/net
 echo "# nftables"; CGO_ENABLED=0 go test -count=1 -run '^TestHere$' -v ./linux/net | grep '^table ' || true
 echo "# forwarding"; cat /proc/sys/net/ipv4/ip_forward
 echo "# cgroups"; find /sys/fs/cgroup -type d -path '*lighter*' 2>/dev/null | sort
+echo "# files"
+find /run /tmp /var/tmp -maxdepth 1 '(' -name 'lighter*' -o -name 'Test*' -o -name 'go-test-script*' ')' | sort
+[ ! -d /run/lighter.networks ] || find /run/lighter.networks -mindepth 1 | sort
 echo "# processes"
 for exe in /proc/[0-9]*/exe; do
 	case $(readlink "$exe" 2>/dev/null) in

@@ -116,14 +116,21 @@ func remove(path string) error {
 }
 
 // Wait takes the lock of a file that several engines share, however long the holder has it;
-// holders have it for milliseconds. The file is made if need be, and stays.
+// holders have it for milliseconds. The file is made if need be, and stays, unless a holder
+// takes it away: then who waited for it waits for the next.
 func Wait(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := fs.FlockWait(f); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		have, err := f.Stat()
+		if now, gone := os.Stat(path); err == nil && gone == nil && os.SameFile(have, now) {
+			return func() { f.Close() }, nil // nothing was written
+		}
+		f.Close()
 	}
-	if err := fs.FlockWait(f); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() { f.Close() }, nil // nothing was written
 }

@@ -287,6 +287,9 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := network.SweepClaims(claims); err != nil {
+		slog.Warn(err.Error())
+	}
 	machine := kernel.NewNetwork(table, func(err error) { slog.Warn("firewall: " + err.Error()) })
 	p.later(machine.Close)
 	p.networks, err = network.New(ctx, network.Deps{

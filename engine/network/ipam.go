@@ -3,16 +3,9 @@ package network
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"lighter/api"
-	"lighter/netspec"
-	"lighter/store"
 )
 
 func randomBytes(b []byte) { rand.Read(b) } // never fails
@@ -155,107 +148,4 @@ func (n *network) free(p netip.Prefix) {
 	if p.IsValid() {
 		delete(n.taken, p.Addr())
 	}
-}
-
-// claim is a file in the folder that all engines share: the subnets of one network, and the
-// record that they are of. A claim whose record is gone stands for nothing.
-type claim struct {
-	Record  string
-	Subnets []netip.Prefix
-	Link    netspec.Link // what is to go when the record has gone and the link has not
-}
-
-// choosing runs f while no other engine of the machine chooses subnets; f is told those that
-// the host and other engines have.
-func (s *shelf) choosing(f func(taken []netip.Prefix) error) error {
-	unlock, err := store.Wait(filepath.Join(s.common, "lock"))
-	if err != nil {
-		return fmt.Errorf("choose a subnet: %w", err)
-	}
-	defer unlock()
-	taken, err := s.kernel.Prefixes()
-	if err != nil {
-		return fmt.Errorf("choose a subnet: %w", err)
-	}
-	others, err := s.claims()
-	if err != nil {
-		return fmt.Errorf("choose a subnet: %w", err)
-	}
-	return f(append(taken, others...))
-}
-
-func (s *shelf) claims() ([]netip.Prefix, error) {
-	entries, err := os.ReadDir(s.common)
-	if err != nil {
-		return nil, err
-	}
-	var list []netip.Prefix
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".json") {
-			continue
-		}
-		path := filepath.Join(s.common, e.Name())
-		b, err := os.ReadFile(path)
-		var c claim
-		if err == nil {
-			err = json.Unmarshal(b, &c)
-		}
-		if err == nil {
-			if _, gone := os.Stat(c.Record); gone == nil {
-				list = append(list, c.Subnets...)
-				continue
-			}
-			if _, err = os.Stat(filepath.Dir(c.Record)); err == nil {
-				continue // its engine has yet to sweep
-			}
-		}
-		if err := removeFile(path); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
-// sweep takes away what a removal that was cut off has left: the link of a network whose
-// record has gone.
-func sweep(ns *Networks) {
-	entries, err := os.ReadDir(ns.common)
-	complain("look for half-removed networks", ns.common, err)
-	for _, e := range entries {
-		id, ok := strings.CutSuffix(e.Name(), ".json")
-		if !ok || ns.byID[id] != nil {
-			continue
-		}
-		var c claim
-		if err := store.ReadRecord(filepath.Join(ns.common, e.Name()), &c); err != nil || c.Record != ns.path(id) {
-			continue // another engine's
-		}
-		if c.Link.Made {
-			complain("take away the link of a removed network", c.Link.Name, ns.Kernel.Drop(c.Link))
-		}
-		ns.unclaim(id)
-	}
-}
-
-// claimed notes for other engines which subnets a network has. Its record stands already.
-func (s *shelf) claimed(r *record) error {
-	opts, err := parseOptions(r)
-	if err != nil {
-		return err
-	}
-	c := claim{Record: s.path(r.ID), Link: (&network{record: r, opts: opts}).link(false)}
-	for _, p := range r.Pools {
-		c.Subnets = append(c.Subnets, p.Subnet)
-	}
-	if len(c.Subnets) == 0 {
-		return nil
-	}
-	if err := store.WriteRecord(filepath.Join(s.common, r.ID+".json"), c, false); err != nil {
-		return fmt.Errorf("claim the subnets of network %s: %w", r.Name, err)
-	}
-	return nil
-}
-
-func (s *shelf) unclaim(id string) {
-	complain("give back a claim", id, removeFile(filepath.Join(s.common, id+".json")))
 }

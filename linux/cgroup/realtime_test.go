@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,8 +24,12 @@ func TestRealtime(t *testing.T) {
 		t.Skip("no real-time scheduling by groups here")
 	}
 	t.Cleanup(func() {
-		unix.Rmdir(d.Mount + path)
-		unix.Rmdir(d.Mount + path[:len(path)-len("/below")])
+		for _, path := range []string{path, filepath.Dir(path)} {
+			all, _ := filepath.Glob("/sys/fs/cgroup/*" + path) // New makes one in each hierarchy
+			for _, dir := range append(all, "/sys/fs/cgroup"+path) {
+				unix.Rmdir(dir)
+			}
+		}
 	})
 	for range 2 { // again is no error
 		if err := Realtime(path, 1000000, 20000); err != nil {
