@@ -52,7 +52,7 @@ func Open(ctx context.Context, address string) (*DB, error) {
 	if err := d.connect(address); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	if err := d.migrate(ctx); err != nil {
+	if err := d.alone(ctx, address, d.migrate); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring the tables of the database up to date: %w", err), d.Close())
 	}
 	return d, nil
@@ -98,6 +98,30 @@ func (d *DB) connect(address string) (err error) {
 	}
 	d.write.SetMaxOpenConns(1)
 	return nil
+}
+
+// alone runs do while no other program does on the same file of SQLite: `serve` and `user
+// add` may both find a new one. A transaction on an empty file beside it is the lock,
+// which goes with its program. On PostgreSQL goose sees to it.
+func (d *DB) alone(ctx context.Context, path string, do func(context.Context) error) error {
+	if d.pg {
+		return do(ctx)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	where := (&url.URL{Scheme: "file", OmitHost: true, Path: path + ".lock"}).String()
+	lock, err := sql.Open("sqlite", where+"?_pragma=busy_timeout(60000)&_txlock=exclusive")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	tx, err := lock.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(ctx), tx.Rollback())
 }
 
 func (d *DB) migrate(ctx context.Context) error {
