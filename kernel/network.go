@@ -144,7 +144,15 @@ func (n *Network) bringBridge(l netspec.Link) error {
 	if !link.Up || change.MTU > 0 {
 		b.SetLink(link.Index, l.Name, change)
 	}
-	return n.host.Do(&b)
+	if err := n.host.Do(&b); err != nil {
+		return err
+	}
+	for a := range wanted {
+		if err := n.host.Ready(link.Index, a.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bridgeSysctls sees to it that a container cannot tell the host its routes, that a

@@ -270,6 +270,11 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 			return err
 		}
 	}
+	for _, a := range i.Addrs {
+		if err := s.conn.Ready(s.far, a.Addr()); err != nil {
+			return err
+		}
+	}
 	return announce(s, i, mac)
 }
 

@@ -408,9 +408,17 @@ func TestAnnounced(t *testing.T) {
 	}
 }
 
-// TestFirstPacket has each side send one IPv4 packet as soon as the container is there: none is
-// lost, whether the namespace waited ready or not. (IPv6 makes its addresses good by itself, a moment later.)
+// TestFirstPacket has each side send one packet as soon as the container is there: none is lost,
+// nor, with IPv6, the question for the MAC before it, whether the namespace waited ready or not.
 func TestFirstPacket(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { firstPackets(t, "10.9.0.%d/16", "10.9.0.1:9") })
+	t.Run("IPv6", func(t *testing.T) { firstPackets(t, "fd09::%d/64", "[fd09::1]:9") })
+}
+
+// again is when a question that nobody answered is asked once more.
+const again = time.Second
+
+func firstPackets(t *testing.T, address, gateway string) {
 	n, space := host(t)
 	bring(t, n, bridge0)
 	udp := func(ns *os.File) (l stdnet.PacketConn) {
@@ -426,21 +434,21 @@ func TestFirstPacket(t *testing.T) {
 	arrives := func(what string, from, to stdnet.PacketConn, addr string) {
 		t.Helper()
 		from.WriteTo([]byte(what), stdnet.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
-		to.SetReadDeadline(time.Now().Add(soon))
+		to.SetReadDeadline(time.Now().Add(again * 9 / 10))
 		buf := make([]byte, 64)
 		if n, _, err := to.ReadFrom(buf); err != nil || string(buf[:n]) != what {
 			t.Errorf("%s: %q, %v", what, buf[:n], err)
 		}
 	}
 	for round := range 40 {
-		i := onBridge(round+2, fmt.Sprintf("10.9.0.%d/16", round+2))
+		i := onBridge(round+2, fmt.Sprintf(address, round+2))
 		n.pool.mu.Lock()
 		n.pool.closed = round < 20
 		n.pool.mu.Unlock()
 		ns := sandbox(t, n, i)
 		inside := udp(ns)
 		arrives(fmt.Sprintf("in, %d", round), outside, inside, netip.AddrPortFrom(i.Addrs[0].Addr(), 9).String())
-		arrives(fmt.Sprintf("out, %d", round), inside, outside, "10.9.0.1:9")
+		arrives(fmt.Sprintf("out, %d", round), inside, outside, gateway)
 		inside.Close()
 		ns.Close()
 	}

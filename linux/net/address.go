@@ -1,8 +1,11 @@
 package net
 
 import (
+	"errors"
+	"fmt"
 	stdnet "net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,6 +86,44 @@ func (b *Batch) DeleteAddress(link int, what string, p netip.Prefix) {
 	order.PutUint32(head[4:], uint32(link))
 	b.message(unix.RTM_DELADDR, unix.NLM_F_ACK, "remove address "+p.String()+" from "+what, head[:]...)
 	b.attr(unix.IFA_LOCAL, p.Addr().AsSlice())
+}
+
+// settling is how long at most the kernel is waited for to make an IPv6 address good.
+const settling = time.Second
+
+// Ready waits until a link hears what is sent to an IPv6 address that it was given: the kernel makes
+// the route for that, and listens for the neighbours' questions, by itself a moment later.
+func (c *Conn) Ready(link int, a netip.Addr) error {
+	if a.Is4() {
+		return nil
+	}
+	pause := 20 * time.Microsecond
+	for deadline := time.Now().Add(settling); ; pause *= 2 {
+		local, err := c.local(link, a)
+		if local || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait for address %s: the kernel has not taken it within %v", a, settling)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// local reports whether what is sent to an address stays here.
+func (c *Conn) local(link int, a netip.Addr) (is bool, err error) {
+	head := [unix.SizeofRtMsg]byte{family(a), uint8(a.BitLen())}
+	var b Batch
+	b.message(unix.RTM_GETROUTE, unix.NLM_F_ACK, "look for the way to "+a.String(), head[:]...)
+	b.attr(unix.RTA_DST, a.AsSlice())
+	b.num32(unix.RTA_OIF, uint32(link))
+	err = c.dump(&b, func(kind uint16, body []byte) {
+		is = is || kind == unix.RTM_NEWROUTE && len(body) >= unix.SizeofRtMsg && body[7] == unix.RTN_LOCAL
+	})
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+		return false, nil
+	}
+	return is, err
 }
 
 // Routes lists where the main table's routes lead, default ones left out.
