@@ -6,6 +6,7 @@ import (
 
 	"lighter/hub/account"
 	"lighter/hub/distribution"
+	"lighter/hub/search"
 )
 
 // rooms makes the hub's rooms, and says which addresses are whose. /v2/ is the
@@ -21,6 +22,13 @@ func (s *Server) rooms(ctx context.Context) (err error) {
 	})
 	s.beside = append(s.beside, s.accounts.Run, s.registry.Run)
 	s.mux.Handle("/token", http.HandlerFunc(s.accounts.ServeToken))
+	find, err := search.New(ctx, s.db, s.accounts, s.cfg.Log)
+	if err != nil {
+		return err
+	}
+	for pattern, h := range find.Handlers() {
+		s.mux.Handle(pattern, h)
+	}
 	s.mux.HandleFunc("GET /healthz", s.health)
 	s.mux.Handle("GET /metrics", s.metrics.handler)
 	return nil

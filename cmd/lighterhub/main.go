@@ -31,6 +31,10 @@ type streams struct {
 func commands() []command {
 	return []command{
 		{"serve", "Serve the hub", serve},
+		{"user", "Make, list and remove accounts, set passwords; also while the hub serves", user},
+		{"org", "Make, list and remove organisations, and say who is in them", org},
+		{"repo", "List repositories, make them public or private, remove them", repo},
+		{"audit", "Show who changed what", audit},
 		{"gc", "Remove what no image needs; also while the hub serves", gc},
 		{"version", "Show the version", version},
 	}
