@@ -125,7 +125,7 @@ func getReferrers(g *Registry, w http.ResponseWriter, r *http.Request, at route,
 		return err
 	}
 	repo, err := g.known(r.Context(), at.name)
-	if err != nil {
+	if err != nil && !errors.As(err, new(*refusal)) { // nothing refers to a thing in a repository that is still to come
 		return err
 	}
 	kind, last := r.URL.Query().Get("artifactType"), r.URL.Query().Get("last")

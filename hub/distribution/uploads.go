@@ -210,7 +210,7 @@ func postUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, w
 		if err != nil {
 			return err
 		}
-		if done, err := g.postMount(w, r, at, d); done || err != nil {
+		if done, err := g.postMount(w, r, at, d, who); done || err != nil {
 			return err
 		}
 	}
@@ -241,38 +241,33 @@ func postUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, w
 }
 
 // postMount takes a blob over from another repository that the caller may pull from:
-// from the one that they name, or from any. done is false when there is none.
-func (g *Registry) postMount(w http.ResponseWriter, r *http.Request, at route, d oci.Digest) (done bool, err error) {
+// from the one that they name, for which their token must be good, or from any that they
+// have a right to. done is false when there is none.
+func (g *Registry) postMount(w http.ResponseWriter, r *http.Request, at route, d oci.Digest, who account.Identity) (done bool, err error) {
 	var from []string
 	if name := r.URL.Query().Get("from"); name != "" {
-		from = []string{name}
-	} else if from, err = g.holders(r.Context(), d); err != nil {
+		if !validName(name) {
+			return false, nil
+		}
+		if _, err := g.cfg.Access.Check(r, name, account.Pull); err == nil {
+			from = []string{name}
+		}
+	} else {
+		visible, args := g.cfg.Visible(who)
+		from, err = g.names(r.Context(), `SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repo WHERE l.digest = ? AND (`+visible+`) LIMIT 1`,
+			append([]any{string(d)}, args...)...)
+	}
+	if err != nil || len(from) == 0 {
 		return false, err
 	}
-	for _, name := range from {
-		if !validName(name) {
-			continue
-		}
-		if _, err := g.cfg.Access.Check(r, name, account.Pull); err != nil {
-			continue
-		}
-		repo, err := g.ensure(r.Context(), at.name)
-		if err != nil {
-			return false, err
-		}
-		if ok, err := g.mount(r.Context(), repo, name, d); err != nil {
-			return false, err
-		} else if ok {
-			created(w, at, "blobs", d)
-			return true, nil
-		}
+	repo, err := g.ensure(r.Context(), at.name)
+	if err != nil {
+		return false, err
 	}
-	return false, nil
-}
-
-// holders are some repositories that have a blob.
-func (g *Registry) holders(ctx context.Context, d oci.Digest) ([]string, error) {
-	return g.names(ctx, `SELECT r.name FROM repo_blobs l JOIN repositories r ON r.id = l.repo WHERE l.digest = ? LIMIT 20`, string(d))
+	if done, err = g.mount(r.Context(), repo, from[0], d); done {
+		created(w, at, "blobs", d)
+	}
+	return done, err
 }
 
 func created(w http.ResponseWriter, at route, kind string, d oci.Digest) {
