@@ -62,6 +62,9 @@ func (a logins) helper(server string) string {
 	return a.config().CredsStore
 }
 
+// helperVerbs are what is done, by what helpers call it.
+var helperVerbs = map[string]string{"get": "getting", "store": "storing", "erase": "erasing"}
+
 // runHelper calls a credential helper (docker-credential-NAME) with what it wants on
 // stdin, and gives what it prints.
 func runHelper(helper, verb, input string) ([]byte, error) {
@@ -71,7 +74,7 @@ func runHelper(helper, verb, input string) ([]byte, error) {
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
 		text := strings.TrimSpace(out.String() + stderr.String())
-		return nil, fmt.Errorf("error getting credentials - err: %w, out: `%s`", err, text)
+		return nil, fmt.Errorf("error %s credentials - err: %w, out: `%s`", helperVerbs[verb], err, text)
 	}
 	return out.Bytes(), nil
 }
@@ -102,8 +105,8 @@ func helperGet(helper, server string) (auth api.Auth, err error) {
 	return auth, nil
 }
 
-// saveLogin keeps a login. warn says that it lies in config.json for anybody to read who
-// can read that.
+// saveLogin keeps a login. plain says that it has come to lie in config.json for anybody to
+// read who can read that.
 func (a logins) saveLogin(auth api.Auth) (plain bool, err error) {
 	server := auth.ServerAddress
 	entry := map[string]string{}
@@ -117,7 +120,7 @@ func (a logins) saveLogin(auth api.Auth) (plain bool, err error) {
 			_, err = runHelper(helper, "store", string(b))
 		}
 		if err != nil {
-			return false, fmt.Errorf("error saving credentials: %w", err)
+			return false, fmt.Errorf("Error saving credentials: %w", err)
 		}
 	} else {
 		plain = true
@@ -130,6 +133,10 @@ func (a logins) saveLogin(auth api.Auth) (plain bool, err error) {
 	}
 	return plain, a.changeLogins(func(auths map[string]json.RawMessage) error {
 		b, err := json.Marshal(entry)
+		var was bytes.Buffer
+		if json.Compact(&was, auths[server]) == nil && bytes.Equal(was.Bytes(), b) {
+			plain = false // nothing new lies there
+		}
 		auths[server] = b
 		return err
 	})

@@ -55,13 +55,13 @@ func loginServer(s string) string {
 func (a logins) givenPassword(flag bool, user, password string, stdin bool) (string, error) {
 	switch {
 	case flag && stdin:
-		return "", errors.New("--password and --password-stdin are mutually exclusive")
+		return "", errors.New("conflicting options: cannot specify both --password and --password-stdin")
 	case flag && password == "":
 		return "", errors.New("password is empty")
 	case flag:
 		a.warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 	case stdin && user == "":
-		return "", errors.New("Must provide --username with --password-stdin")
+		return "", errors.New("the --password-stdin option requires --username to be set")
 	case stdin:
 		b, err := io.ReadAll(io.LimitReader(a.In, 1<<20))
 		if err != nil {
@@ -87,7 +87,11 @@ func (a logins) login(ctx context.Context, server, user, password string) error 
 			return err
 		}
 		if auth.Username != "" || auth.IdentityToken != "" {
-			fmt.Fprintf(a.Out, "Authenticating with existing credentials...\n\n")
+			who := ""
+			if auth.Username != "" {
+				who = " [Username: " + auth.Username + "]"
+			}
+			a.warn("Authenticating with existing credentials...%s\n", who)
 			auth.ServerAddress = server
 			if answer, err := c.Login(ctx, auth); err == nil {
 				return a.loggedIn(auth, answer)

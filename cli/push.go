@@ -28,6 +28,8 @@ func newPush(a *App) *cobra.Command {
 				return err
 			case all && !ref.NameOnly():
 				return errors.New("tag can't be used with --all-tags/-a")
+			case ref.Digest != "":
+				return errors.New("cannot push a digest reference")
 			case !all && ref.NameOnly():
 				ref = ref.OrLatest()
 				if !quiet {

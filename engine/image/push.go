@@ -56,6 +56,10 @@ func (i Exchange) Push(ctx context.Context, ref oci.Reference, o PushOptions, te
 	}
 	repo := i.Registry.Repository(ref, credentials(o.Auth))
 	if err := repo.Reach(ctx); err != nil {
+		var e *registry.Error
+		if errors.As(err, &e) {
+			return e // whose words say it all
+		}
 		return err
 	}
 	for _, r := range refs {
