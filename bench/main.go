@@ -86,7 +86,7 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 		defer e.clean()
 	}
 	var figures []figure
-	for _, r := range slices.Concat(rows, manyRows, fileRows, networkRows) {
+	for _, r := range slices.Concat(rows, manyRows, fileRows, networkRows, registryRows) {
 		if !wanted(r.name, only) {
 			continue
 		}
@@ -226,7 +226,9 @@ type engine struct {
 	stderr *os.File // what all commands print there
 	in     *inputs
 	pids   []int // ours: the engine and its keeper
-	stop   func()
+
+	registry *exec.Cmd // a docker-registry that it reaches; nil for none
+	stop     func()
 }
 
 func (e *engine) command(ctx context.Context, args ...string) *exec.Cmd {
