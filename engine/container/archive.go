@@ -183,7 +183,7 @@ func (f Files) running(s *snapshot) *os.File {
 // stopped puts together what the container would see: its layers, with its volumes, its
 // binds and its own files laid on them. The verb lock is held.
 func (f Files) stopped(c *container, s *snapshot) (*os.File, error) {
-	root, err := f.cs.Layers.Mount(c.id)
+	root, err := f.cs.Layers.MountBriefly(c.id)
 	if err != nil {
 		return nil, err
 	}

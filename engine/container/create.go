@@ -244,20 +244,26 @@ func (c *container) lay(ctx context.Context, mounts []mount) error {
 
 // furnish makes the working folder, and the volumes, which are filled from the image.
 func (c *container) furnish(ctx context.Context, r *record, mounts []mount) error {
-	wd := r.Config.WorkingDir
-	filled := slices.ContainsFunc(mounts, func(m mount) bool { return m.Type == volumeMount })
-	if (wd == "" || wd == "/") && !filled {
-		r.Mounts = mounts
-		sortMounts(r.Mounts)
-		return nil
+	var opened *os.File
+	defer func() {
+		if opened != nil {
+			opened.Close()
+		}
+	}()
+	root := func() (_ *os.File, err error) { // most volumes have something in them, and need none
+		if opened == nil {
+			if opened, err = c.cs.Layers.MountBriefly(c.id); err != nil {
+				err = fmt.Errorf("create container: %w", err)
+			}
+		}
+		return opened, err
 	}
-	root, err := c.cs.Layers.Mount(c.id)
-	if err != nil {
-		return fmt.Errorf("create container: %w", err)
-	}
-	defer root.Close()
-	if wd != "" {
-		if err := c.cs.makeWorkingDir(root, wd); err != nil {
+	if wd := r.Config.WorkingDir; wd != "" && wd != "/" {
+		at, err := root()
+		if err == nil {
+			err = c.cs.makeWorkingDir(at, wd)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -76,6 +76,9 @@ type Layers interface {
 	Forget(id string)
 	// Mount gives the root file system as a detached mount, seen by nobody else.
 	Mount(id string) (*os.File, error)
+	// MountBriefly is Mount for a look into a container that does not run; its end waits
+	// for no disk.
+	MountBriefly(id string) (*os.File, error)
 	// View gives the files of an image as a mount that nobody can write to, and that
 	// stands nowhere.
 	View(top string) (*os.File, error)

@@ -168,8 +168,10 @@ func (l *fakeLayers) Create(id, _ string, _ bool) error {
 	}
 	return os.MkdirAll(filepath.Join(l.dir, id, "upper"), 0o755)
 }
-func (l *fakeLayers) Adopt(string, string, bool) {}
-func (l *fakeLayers) Forget(string)              {}
+func (l *fakeLayers) Adopt(string, string, bool)               {}
+func (l *fakeLayers) Forget(string)                            {}
+func (l *fakeLayers) MountBriefly(id string) (*os.File, error) { return l.Mount(id) }
+
 func (l *fakeLayers) Mount(id string) (*os.File, error) {
 	return os.Open(filepath.Join(l.dir, id, "upper"))
 }

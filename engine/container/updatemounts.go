@@ -112,7 +112,7 @@ func (u *update) planMount(ctx context.Context, m mount) error {
 			return err
 		}
 		defer root.Close()
-		if err := (mounting{u.c}).makeOne(ctx, u.next, root, &m); err != nil {
+		if err := (mounting{u.c}).makeOne(ctx, u.next, func() (*os.File, error) { return root, nil }, &m); err != nil {
 			return err
 		}
 	}

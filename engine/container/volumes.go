@@ -44,9 +44,9 @@ type mounting struct{ *container }
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // makeAll finds or makes the volumes of a container that is being created, fills
-// those that are empty from its image, and keeps them. What it did is in the record even
+// those that are empty from its image, for which alone root is called, and keeps them. What it did is in the record even
 // when it fails.
-func (c mounting) makeAll(ctx context.Context, r *record, root *os.File, list []mount) error {
+func (c mounting) makeAll(ctx context.Context, r *record, root func() (*os.File, error), list []mount) error {
 	for _, m := range list {
 		if m.Type == volumeMount {
 			if err := c.makeOne(ctx, r, root, &m); err != nil {
@@ -59,7 +59,7 @@ func (c mounting) makeAll(ctx context.Context, r *record, root *os.File, list []
 	return nil
 }
 
-func (c mounting) makeOne(ctx context.Context, r *record, root *os.File, m *mount) error {
+func (c mounting) makeOne(ctx context.Context, r *record, root func() (*os.File, error), m *mount) error {
 	if m.borrowed {
 		return c.cs.Volumes.Keep(m.Name, c.id)
 	}
@@ -72,7 +72,13 @@ func (c mounting) makeOne(ctx context.Context, r *record, root *os.File, m *moun
 		}
 	}
 	if o == nil || !o.NoCopy {
-		w.Fill = func(dir string) error { return c.cs.copyUp(root, m, dir) }
+		w.Fill = func(dir string) error {
+			from, err := root()
+			if err != nil {
+				return err
+			}
+			return c.cs.copyUp(from, m, dir)
+		}
 	}
 	v, err := c.cs.Volumes.Use(ctx, w)
 	if err != nil {

@@ -31,7 +31,7 @@ func (vs *Volumes) Mount(name, container string) (string, error) {
 			err = vs.Machine.Mount(v.data(), v.Options["type"], v.Options["device"], v.Options["o"])
 		}
 		if err != nil {
-			return "", api.Errorf(api.Internal, "error while mounting volume '%s': failed to mount local volume: %w", v.data(), err)
+			return "", api.Errorf(api.Internal, "error while mounting volume '%s': %w", v.data(), err)
 		}
 	}
 	if size, err := units.RAMInBytes(v.Options["size"]); err == nil && size > 0 {

@@ -119,28 +119,33 @@ func (w *Writable) stack(id string) (dir string, record rw, lowers []string, err
 
 // Mount gives the container's root file system as a detached mount, seen by nobody else,
 // that ends with its last user. It must not be mounted twice at a time.
-func (w *Writable) Mount(id string) (*os.File, error) {
+func (w *Writable) Mount(id string) (*os.File, error) { return w.mount(id, false) }
+
+// MountBriefly is Mount for a look into a container that does not run. Its end waits for
+// no disk; that of Mount's does until all that lies on the file system below is written,
+// whosever it is. What was written through it reaches the disk as any file's content does.
+func (w *Writable) MountBriefly(id string) (*os.File, error) { return w.mount(id, true) }
+
+func (w *Writable) mount(id string, brief bool) (*os.File, error) {
 	dir, record, lowers, err := w.stack(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.freshWork(dir + "/work"); err != nil {
+	if err := unmark(dir + "/work"); err != nil {
 		return nil, err
 	}
-	return fs.Overlay(fs.OverlayOptions{Lower: lowers, Upper: dir + "/upper", Work: dir + "/work", Volatile: record.Volatile})
+	return fs.Overlay(fs.OverlayOptions{Lower: lowers, Upper: dir + "/upper", Work: dir + "/work", Volatile: record.Volatile || brief})
 }
 
-// freshWork gives overlayfs another work folder when an earlier volatile mount left its
-// mark in this one. The mark says that what was written may not be on disk; but the
-// machine is still up, or nobody would start the container again: it is all there.
-func (w *Writable) freshWork(work string) error {
+// unmark takes away the mark by which overlayfs refuses a work folder of a volatile
+// mount. The mark says that what was written may not be on disk. For --rm that is so after
+// a crash of the machine, and such a container is not started again; after a brief mount
+// what was written is as safe as with any program that does not sync.
+func unmark(work string) error {
 	if _, err := os.Lstat(work + "/work/incompat"); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := w.s.root.Trash(work); err != nil {
-		return err
-	}
-	return os.Mkdir(work, 0o700)
+	return os.RemoveAll(work + "/work/incompat")
 }
 
 // Usage is the size of what the container changed, and of that with all layers below, in

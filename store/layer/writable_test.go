@@ -95,3 +95,30 @@ func TestWritableOnNothing(t *testing.T) {
 		t.Error("made a container on no layer")
 	}
 }
+
+// A look into a container that does not run, and then its start.
+func TestMountBriefly(t *testing.T) {
+	root, s := open(t)
+	w := s.Writable()
+	if err := w.Create("c1", "", false); err != nil {
+		t.Fatal(err)
+	}
+	mark := root.Path("containers", "c1", "work", "work", "incompat", "volatile")
+	for i, mount := range []func(string) (*os.File, error){w.MountBriefly, w.Mount, w.MountBriefly, w.MountBriefly, w.Mount} {
+		m, err := mount("c1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		brief := i != 1 && i != 4
+		if _, err := os.Lstat(mark); (err == nil) != brief {
+			t.Errorf("mount %d: that it waits for no disk is said by %s: %v", i, mark, err)
+		}
+		if err := os.WriteFile(inside(m, fmt.Sprint("f", i)), []byte("1"), 0o600); err != nil {
+			t.Error(err)
+		}
+		if got := list(t, inside(m, "")); i > 0 && !strings.Contains(strings.Join(got, " "), fmt.Sprint("f", i-1)) {
+			t.Errorf("mount %d has %v", i, got)
+		}
+		m.Close()
+	}
+}
