@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 
@@ -153,9 +154,10 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	return resp.decode(out)
 }
 
-// route joins the elements of a path; each is escaped except for slashes.
+// route joins the elements of a path; each is escaped except for slashes. Slashes
+// around a name mean nothing: "/web" is web.
 func route(elem ...string) string {
-	return (&url.URL{Path: "/" + strings.Join(elem, "/")}).EscapedPath()
+	return (&url.URL{Path: path.Join("/", path.Join(elem...))}).EscapedPath()
 }
 
 // needs refuses a feature that the API version does not know, and that an engine would

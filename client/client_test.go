@@ -248,3 +248,15 @@ func TestDemux(t *testing.T) {
 		t.Error("stream 9 passed")
 	}
 }
+
+// A name may come with the slash that inspect shows before it.
+func TestRoute(t *testing.T) {
+	for _, name := range []string{"web", "/web", "web/", "//web"} {
+		if got := route("containers", name, "json"); got != "/containers/web/json" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := route("images", "a/b:c d", "json"); got != "/images/a/b:c%20d/json" {
+		t.Error(got)
+	}
+}

@@ -249,11 +249,11 @@ func (b *builder) pivot() error {
 // names sets what a container calls itself.
 func (b *builder) names() error {
 	for _, n := range []struct {
-		what, name string
-		call       func(string) proc.Call
+		what, step, name string // the step in runc's words
+		call             func(string) proc.Call
 	}{
-		{"hostname", b.spec.Hostname, proc.Hostname},
-		{"domainname", b.spec.Domainname, proc.Domainname},
+		{"hostname", "sethostname", b.spec.Hostname, proc.Hostname},
+		{"domainname", "setdomainname", b.spec.Domainname, proc.Domainname},
 	} {
 		if n.name == "" {
 			continue
@@ -261,7 +261,7 @@ func (b *builder) names() error {
 		if !b.space.own(specs.UTSNamespace) {
 			return fmt.Errorf("unable to set %s without a private UTS namespace", n.what)
 		}
-		b.plan.Add("set "+n.what, n.call(n.name))
+		b.plan.Add(n.step, n.call(n.name))
 	}
 	if b.space.made&proc.NewNet != 0 {
 		s := b.plan.Add("open socket", proc.Socket())

@@ -45,7 +45,7 @@ func (b *files) cgroups(m *specs.Mount, o mountOptions) error {
 	if err := b.grouped(); err != nil || b.group == nil {
 		return err
 	}
-	for _, d := range b.group.Dirs() {
+	for _, d := range b.group.Views() {
 		name := strings.TrimPrefix(d.Name(), "name=")
 		if private {
 			hierarchy := &specs.Mount{Destination: path.Join(at.path, name), Type: "cgroup"}

@@ -190,8 +190,8 @@ func (b *files) sysctls() error {
 		if err != nil {
 			return err
 		}
-		what := fmt.Sprintf("write sysctl %s = %q", key, value)
-		open := fmt.Sprintf("open sysctl %s file: unsafe procfs detected: openat2 fsmount:fscontext:proc/./%s", key, file) // runc's words
+		what := fmt.Sprintf("failed to write sysctl %s = %q: write fsmount:fscontext:proc/./%s", key, value, file) // runc's words
+		open := fmt.Sprintf("open sysctl %s file: unsafe procfs detected: openat2 fsmount:fscontext:proc/./%s", key, file)
 		f := b.plan.Add(open, proc.Open(made.Fd(), file, proc.WriteOnly, proc.Beneath))
 		b.plan.Add(what, proc.Write(f.Fd(), []byte(value)))
 		b.plan.Add(what, proc.Close(f.Fd()))

@@ -194,7 +194,7 @@ func (b *identity) limits() error {
 			return fmt.Errorf("rlimit %s is given twice", l.Type)
 		}
 		seen[l.Type] = true
-		r := b.plan.Add(fmt.Sprintf("error setting rlimit type %d", n), proc.Limit(n, l.Soft, l.Hard))
+		r := b.plan.Add(fmt.Sprintf("error setting rlimits for ready process: error setting rlimit type %d", n), proc.Limit(n, l.Soft, l.Hard))
 		if slices.Contains(kept, l.Type) {
 			b.plan.Warn(r, proc.EPERM)
 		}

@@ -244,7 +244,7 @@ func TestLimits(t *testing.T) {
 	}
 	adj = -900
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: have.Max + 1, Hard: have.Max + 1}}
-	if r := l.run(spec); r.err == nil || r.err.Error() != "error setting rlimit type 7: operation not permitted" {
+	if r := l.run(spec); r.err == nil || r.err.Error() != "error setting rlimits for ready process: error setting rlimit type 7: operation not permitted" {
 		t.Errorf("raising a limit: %v", r.err)
 	}
 	spec.Annotations = map[string]string{KeepLimits: "RLIMIT_NOFILE"}

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"path"
 	"strings"
 	"time"
 
@@ -225,6 +226,9 @@ func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.E
 	p.Args, p.Cwd = e.asked.Cmd, e.workdir
 	if p.Cwd == "" {
 		p.Cwd = "/"
+	}
+	if !path.IsAbs(p.Cwd) {
+		return task.Exec{}, errors.New("OCI runtime exec failed: exec failed: Cwd must be an absolute path")
 	}
 	p.Capabilities, p.NoNewPrivileges = linuxCaps(caps), sec.noNewPrivileges
 	x := task.Exec{

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -37,9 +38,33 @@ func (d Dir) has(controller string) bool { return slices.Contains(d.Controllers,
 // Path is the group's path as in /proc/PID/cgroup: "/lighter/<id>".
 func (g *Group) Path() string { return g.path }
 
-// Dirs are the group's folders in the version 1 hierarchies: what a container sees
-// bound below /sys/fs/cgroup there.
+// Dirs are the group's folders in the version 1 hierarchies.
 func (g *Group) Dirs() []Dir { return g.dirs }
+
+// Views are the folders that a container sees bound below /sys/fs/cgroup: its own, and
+// of cpuset, where it may have none, the one that it is in, which is ours. A program
+// (the JVM) that misses cpuset takes the host for one without cgroups.
+func (g *Group) Views() []Dir {
+	views := slices.Clip(g.dirs)
+	for _, h := range g.layout.Hierarchies {
+		d := Dir{Hierarchy: h, Path: h.Mount + ours()}
+		if _, joined := g.dir("cpuset"); !joined && d.has("cpuset") && unix.Access(d.Path, unix.F_OK) == nil {
+			views = append(views, d)
+		}
+	}
+	return views
+}
+
+// ours is this process's own cpuset, which what it starts is born in: "/".
+var ours = sync.OnceValue(func() string {
+	table, _ := readFile("/proc/self/cgroup")
+	for line := range strings.Lines(table) {
+		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 && slices.Contains(strings.Split(f[1], ","), "cpuset") {
+			return f[2]
+		}
+	}
+	return "/"
+})
 
 // Unified is the group's folder in the version 2 hierarchy, empty where there is none.
 func (g *Group) Unified() string { return g.unified }
