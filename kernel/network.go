@@ -8,6 +8,7 @@ import (
 	stdnet "net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -76,6 +77,46 @@ func (n *Network) Prefixes() ([]netip.Prefix, error) {
 	}
 	return list, err
 }
+
+// Look finds what there is of a link, nil for nothing. What could not be made, or used as
+// it is, is an error, in Docker's words.
+func (n *Network) Look(l netspec.Link) (*netspec.Link, error) {
+	if err := n.open(); err != nil {
+		return nil, err
+	}
+	if len(l.Name) > net.MaxName || strings.ContainsAny(l.Name, "/: \t\n%") || l.Name == "." || l.Name == ".." {
+		return nil, fmt.Errorf("invalid interface name %q: at most %d letters, none of them /, :, %% or a blank", l.Name, net.MaxName)
+	}
+	link, err := n.host.Find(l.Name)
+	switch {
+	case err != nil && !errors.Is(err, net.ErrNoInterface):
+		return nil, err
+	case err != nil && l.Kind == "bridge":
+		return nil, nil
+	case err != nil:
+		on, _, vlan := strings.Cut(l.Name, ".")
+		if !vlan {
+			return nil, fmt.Errorf("invalid subinterface vlan name %s, example formatting is eth0.10", l.Name)
+		}
+		if _, err := n.host.Find(on); err != nil {
+			return nil, fmt.Errorf("-o parent interface was not found on the host: %s", on)
+		}
+		return nil, nil
+	case l.Kind == "bridge" && link.Kind != "bridge":
+		return nil, fmt.Errorf("existing interface %s is not a bridge", l.Name)
+	}
+	l.MTU, l.Addrs = link.MTU, nil
+	have, err := n.host.Addresses()
+	for _, a := range have {
+		if a.Link == link.Index && a.Scope == 0 {
+			l.Addrs = append(l.Addrs, a.Prefix)
+		}
+	}
+	return &l, err
+}
+
+// ours is what links that we make are, by what stands on them.
+var ours = map[string][]string{"bridge": {"bridge"}, "macvlan": {"vlan", "dummy"}, "ipvlan": {"vlan", "dummy"}}
 
 // Bring makes a network's link, or makes right what is there.
 func (n *Network) Bring(l netspec.Link) error {
@@ -262,6 +303,9 @@ func (n *Network) Drop(l netspec.Link) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !slices.Contains(ours[l.Kind], link.Kind) {
+		return nil // somebody put another in its place
 	}
 	var b net.Batch
 	b.DeleteLink(link.Index, l.Name)

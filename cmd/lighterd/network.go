@@ -148,8 +148,6 @@ func (c *netConfig) contradictions() error {
 		return errors.New("You specified -b & --bip, mutually exclusive options. Please specify only one")
 	case c.Bridge != "" && c.IP6 != "":
 		return errors.New("You specified -b & --bip6, mutually exclusive options. Please specify only one")
-	case c.Bridge != "" && c.Bridge != "none" && c.Fixed == "":
-		return fmt.Errorf("--bridge=%s needs --fixed-cidr, the subnet of the bridge: its addresses are not read from it yet", c.Bridge)
 	case !c.ICC && !c.IPTables:
 		return errors.New("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true")
 	case c.IPTables && !c.IP6Tables:

@@ -329,7 +329,11 @@ func (w *world) deps() Deps {
 // fakeNet is a machine's networks: nothing is made, and a namespace is any file.
 type fakeNet struct{ network.Kernel }
 
-func (fakeNet) Prefixes() ([]netip.Prefix, error)      { return nil, nil }
+func (fakeNet) Prefixes() ([]netip.Prefix, error)        { return nil, nil }
+func (fakeNet) Look(netspec.Link) (*netspec.Link, error) { return nil, nil }
+func (fakeNet) DNS(*os.File) (net.PacketConn, net.Listener, error) {
+	return nil, nil, errors.New("no names here")
+}
 func (fakeNet) Bring(netspec.Link) error               { return nil }
 func (fakeNet) Drop(netspec.Link) error                { return nil }
 func (fakeNet) Plug(*os.File, netspec.Interface) error { return nil }

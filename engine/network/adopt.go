@@ -98,7 +98,9 @@ func (m *member) astray() bool {
 	m.ns.mu.RLock()
 	defer m.ns.mu.RUnlock()
 	e := m.outlet()
-	return len(m.Ports) == 0 || slices.ContainsFunc(m.Ports, func(p Published) bool { return e == nil || p.Network != e.Network })
+	return len(m.Ports) == 0 || slices.ContainsFunc(m.Ports, func(p Published) bool {
+		return e == nil || p.Network != e.Network || p.To.Addr() != e.Addr4.Addr() && p.To.Addr() != e.Addr6.Addr()
+	})
 }
 
 // unnamed is what interfaces are called before they get their name.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/netspec"
 )
 
 // Config is what the engine is told of networks.
@@ -71,6 +72,9 @@ func (ns maker) predefine(ctx context.Context) error {
 }
 
 func (ns maker) defaultBridge(ctx context.Context) error {
+	if err := ns.readBridge(); err != nil {
+		return err
+	}
 	old := ns.byID[ns.names["bridge"]]
 	busy := old != nil && len(old.ends) > 0
 	switch {
@@ -104,6 +108,36 @@ func (ns maker) defaultBridge(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("error creating default %q network: %w", "bridge", err)
+	}
+	return nil
+}
+
+// readBridge takes the addresses of the default network from the user's bridge.
+func (ns maker) readBridge() error {
+	c := &ns.Config
+	if c.Own || c.Bridge == "none" {
+		return nil
+	}
+	there, err := ns.Kernel.Look(netspec.Link{Kind: "bridge", Name: c.Bridge})
+	if err == nil && there == nil {
+		err = errors.New("there is no such interface: make it, or leave --bridge out")
+	}
+	if err != nil {
+		return fmt.Errorf("the bridge %s of the default network: %w", c.Bridge, err)
+	}
+	for _, f := range []struct {
+		ip, fixed *netip.Prefix
+		v6        bool
+	}{{&c.IP, &c.Fixed, false}, {&c.IP6, &c.Fixed6, true}} {
+		for _, a := range there.Addrs {
+			better := f.fixed.IsValid() && a.Contains(f.fixed.Addr()) && !f.ip.Contains(f.fixed.Addr())
+			if a.Addr().Is6() == f.v6 && !a.Addr().IsLinkLocalUnicast() && (!f.ip.IsValid() || better) {
+				*f.ip = a
+			}
+		}
+		if f.ip.IsValid() && f.fixed.IsValid() && (!f.ip.Contains(f.fixed.Addr()) || f.fixed.Bits() < f.ip.Bits()) {
+			return fmt.Errorf("the range %s of the default network's addresses is outside of %s, the subnet of its bridge %s", f.fixed, f.ip.Masked(), c.Bridge)
+		}
 	}
 	return nil
 }

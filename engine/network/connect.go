@@ -83,14 +83,13 @@ func (m *member) rewire(pid int, change func(space *os.File) error) error {
 		return fmt.Errorf("find the network namespace of container %s: %w", m.Name, err)
 	}
 	defer space.Close()
-	was := m.portsBy()
 	if err := change(space); err != nil {
 		return err
 	}
 	if err := m.reroute(space); err != nil {
 		return err
 	}
-	if now := m.portsBy(); now != was {
+	if m.astray() {
 		m.closePorts(slices.Clone(m.Ports))
 		if err := m.publishPorts(); err != nil {
 			return err
@@ -101,16 +100,6 @@ func (m *member) rewire(pid int, change func(space *os.File) error) error {
 	}
 	ns.touch()
 	return errors.Join(m.saveNote(), ns.filter())
-}
-
-// portsBy is the id of the endpoint that ports are published by.
-func (m *member) portsBy() string {
-	m.ns.mu.RLock()
-	defer m.ns.mu.RUnlock()
-	if e := m.outlet(); e != nil {
-		return e.ID
-	}
-	return ""
 }
 
 func (m *member) plug(space *os.File, n *network, e *Endpoint) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -167,6 +168,9 @@ func (ns maker) settle(ctx context.Context, r *record) error {
 	ns.mu.Lock()
 	err = ns.conflicts(&network{record: r, opts: opts})
 	ns.mu.Unlock()
+	if err == nil {
+		err = ns.found(r, &opts)
+	}
 	if err != nil {
 		return err
 	}
@@ -180,6 +184,32 @@ func (ns maker) settle(ctx context.Context, r *record) error {
 	defer ns.mu.Unlock()
 	ns.add(r)
 	return nil
+}
+
+// found looks whether a link that the user named is there already: one that is stays when the network
+// goes, unless another network has made it.
+func (ns maker) found(r *record, opts *options) error {
+	name := r.Options["parent"]
+	if r.Driver == "bridge" {
+		name = r.Options[optName]
+	}
+	if name == "" || opts.Default || r.ConfigOnly {
+		return nil
+	}
+	n := &network{record: r, opts: *opts}
+	there, err := ns.Kernel.Look(n.link(false))
+	if err != nil {
+		return api.Errorf(api.Internal, "%w", err)
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	r.Made = there == nil || slices.ContainsFunc(ns.all(), func(o *network) bool { return o.Made && n.sharesLink(o) })
+	return nil
+}
+
+// sharesLink reports whether two networks of macvlan or ipvlan stand on one link.
+func (n *network) sharesLink(o *network) bool {
+	return n.opts.Parent != "" && n.opts.Parent == o.opts.Parent && o.ID != n.ID
 }
 
 // borrow takes the configuration of a configuration-only network.

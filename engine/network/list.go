@@ -163,9 +163,10 @@ func (n *network) erase(ns *Networks) error {
 	if up {
 		ns.wanted++
 	}
+	used := slices.ContainsFunc(ns.all(), n.sharesLink)
 	ns.mu.Unlock()
 	err := ns.filter()
-	if !n.ConfigOnly && n.Made {
+	if !n.ConfigOnly && n.Made && !used {
 		err = errors.Join(err, ns.Kernel.Drop(n.link(false)))
 	}
 	if err == nil {

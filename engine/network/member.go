@@ -251,7 +251,7 @@ func (m *member) serveNames(space *os.File) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open the name server of container %s: %w", m.Name, err)
 	}
-	udp, tcp, err := ns.Kernel.DNS(own)
+	udp, tcp, err := ns.Inside.DNS(own)
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("open the name server of container %s: %w", m.Name, err), own.Close())
 	}

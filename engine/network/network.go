@@ -52,6 +52,9 @@ type Deps struct {
 type Kernel interface {
 	// Prefixes lists the addresses and routes that the host has, for pools to step aside.
 	Prefixes() ([]netip.Prefix, error)
+	// Look finds what there is of a link, nil for nothing: its addresses. A link that could not be made,
+	// or be used as it is, is an error.
+	Look(l netspec.Link) (*netspec.Link, error)
 	// Bring makes a network's link, or makes right what is there.
 	Bring(l netspec.Link) error
 	// Drop takes a network's link away, if it is ours. One that is gone is no error.
@@ -63,8 +66,6 @@ type Kernel interface {
 	Plug(ns *os.File, i netspec.Interface) error
 	// Unplug takes an interface of that name out of a namespace.
 	Unplug(ns *os.File, name string) error
-	// DNS opens sockets in a namespace that get what is sent to 127.0.0.11, port 53.
-	DNS(ns *os.File) (net.PacketConn, net.Listener, error)
 	// Apply makes the firewall's tables what f says, at once.
 	Apply(f netspec.Firewall) error
 }
@@ -76,6 +77,8 @@ type Names interface {
 
 // Inside does what must be done in a running container's network namespace.
 type Inside interface {
+	// DNS opens sockets there that get what is sent to 127.0.0.11, port 53.
+	DNS(ns *os.File) (net.PacketConn, net.Listener, error)
 	// Route makes these the default routes by an interface, in the place of those that there are.
 	Route(ns *os.File, name string, routes []netspec.Route) error
 	// Interfaces are the names of what there is but lo.

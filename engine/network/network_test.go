@@ -37,6 +37,15 @@ type machine struct {
 
 func (k *machine) Prefixes() ([]netip.Prefix, error) { return k.prefixes, nil }
 
+func (k *machine) Look(l netspec.Link) (*netspec.Link, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if there, ok := k.links[l.Name]; ok {
+		return &there, nil
+	}
+	return nil, nil
+}
+
 func (k *machine) Bring(l netspec.Link) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

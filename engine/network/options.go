@@ -119,6 +119,9 @@ func parseOptions(r *record) (options, error) {
 	return o, o.checkParent(r)
 }
 
+// what a bridge can have
+const minMTU, maxMTU = 68, 65535
+
 func (o *options) checkBridge(r *record) error {
 	if o.Bridge == "" {
 		o.Bridge = "br-" + short(r.ID)
@@ -128,6 +131,9 @@ func (o *options) checkBridge(r *record) error {
 	}
 	if len(o.Prefix) > 12 || o.Prefix == "" {
 		return api.Errorf(api.Invalid, "invalid %s %q: it has 1 to 12 characters", optIface, o.Prefix)
+	}
+	if mtu := r.Options[optMTU]; mtu != "" && o.MTU >= 0 && (o.MTU < minMTU && o.MTU != 0 || o.MTU > maxMTU) {
+		return api.Errorf(api.Internal, "invalid MTU number: %d: a bridge's is between %d and %d", o.MTU, minMTU, maxMTU)
 	}
 	isolated := o.Mode4 == "isolated" || o.Mode6 == "isolated"
 	switch {
