@@ -1,0 +1,109 @@
+package web
+
+import (
+	"bytes"
+	"html/template"
+	"strings"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	boxes "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/parser"
+	"github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
+)
+
+// maxReadme bounds what is rendered, in bytes; the rest is left out.
+const maxReadme = 256 << 10
+
+// markdown renders what anybody may write: HTML in it is left out, links to anything but
+// the web and mail lead nowhere, and pictures become links, as a page loads nothing from
+// elsewhere.
+var markdown = goldmark.New(
+	goldmark.WithExtensions(extension.Table, extension.Strikethrough, extension.TaskList,
+		extension.NewLinkify(extension.WithLinkifyAllowedProtocols([]string{"http:", "https:"}))),
+	goldmark.WithParserOptions(parser.WithASTTransformers(util.Prioritized(tame{}, 900))),
+)
+
+// renderReadme gives a README as HTML that is safe to stand in a page.
+func renderReadme(source string) template.HTML {
+	if len(source) > maxReadme {
+		source = strings.ToValidUTF8(source[:maxReadme], "")
+	}
+	if strings.TrimSpace(source) == "" {
+		return ""
+	}
+	var b bytes.Buffer
+	if err := markdown.Convert([]byte(source), &b); err != nil {
+		return template.HTML("<pre>" + template.HTMLEscapeString(source) + "</pre>")
+	}
+	return template.HTML(b.String())
+}
+
+// tame changes the parsed README before it is rendered.
+type tame struct{}
+
+func (tame) Transform(doc *ast.Document, reader text.Reader, _ parser.Context) {
+	var pictures []*ast.Image
+	var ticks []*boxes.TaskCheckBox
+	_ = ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			return ast.WalkContinue, nil
+		}
+		switch n := n.(type) {
+		case *ast.Heading:
+			n.Level = min(n.Level+1, 6) // the page has its own first heading
+		case *ast.Link:
+			n.Destination = harmless(n.Destination)
+			guard(n)
+		case *ast.AutoLink:
+			guard(n)
+		case *ast.Image:
+			pictures = append(pictures, n)
+		case *boxes.TaskCheckBox:
+			ticks = append(ticks, n)
+		}
+		return ast.WalkContinue, nil
+	})
+	for _, box := range ticks { // a sign, not a field without a name
+		sign := "☐ "
+		if box.IsChecked {
+			sign = "☑ "
+		}
+		box.Parent().ReplaceChild(box.Parent(), box, ast.NewString([]byte(sign)))
+	}
+	for _, p := range pictures {
+		link := ast.NewLink()
+		link.Destination = harmless(p.Destination)
+		guard(link)
+		for kid := p.FirstChild(); kid != nil; kid = p.FirstChild() {
+			link.AppendChild(link, kid)
+		}
+		if link.ChildCount() == 0 {
+			link.AppendChild(link, ast.NewString([]byte("picture")))
+		}
+		// A picture that is a link already only gives its text.
+		var with ast.Node = link
+		if _, inside := p.Parent().(*ast.Link); inside {
+			with = ast.NewEmphasis(1)
+			for kid := link.FirstChild(); kid != nil; kid = link.FirstChild() {
+				with.AppendChild(with, kid)
+			}
+		}
+		p.Parent().ReplaceChild(p.Parent(), p, with)
+	}
+}
+
+func guard(n ast.Node) { n.SetAttributeString("rel", []byte("nofollow ugc noopener noreferrer")) }
+
+// harmless keeps links to the web and to mail, and gives "#" for all others.
+func harmless(to []byte) []byte {
+	low := strings.ToLower(string(to))
+	for _, ok := range []string{"https://", "http://", "mailto:", "#"} {
+		if strings.HasPrefix(low, ok) {
+			return to
+		}
+	}
+	return []byte("#")
+}
