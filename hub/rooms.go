@@ -7,6 +7,7 @@ import (
 	"lighter/hub/account"
 	"lighter/hub/distribution"
 	"lighter/hub/search"
+	"lighter/hub/web"
 )
 
 // rooms makes the hub's rooms, and says which addresses are whose. /v2/ is the
@@ -27,6 +28,15 @@ func (s *Server) rooms(ctx context.Context) (err error) {
 		return err
 	}
 	for pattern, h := range find.Handlers() {
+		s.mux.Handle(pattern, h)
+	}
+	pages, err := web.New(web.Config{DB: s.db, Accounts: s.accounts, Search: find, Blobs: s.blobs,
+		PublicURL: s.cfg.PublicURL, Closed: s.cfg.Closed, Log: s.cfg.Log})
+	if err != nil {
+		return err
+	}
+	s.beside = append(s.beside, pages.Run)
+	for pattern, h := range pages.Handlers() {
 		s.mux.Handle(pattern, h)
 	}
 	s.mux.HandleFunc("GET /healthz", s.health)

@@ -11,6 +11,15 @@ import (
 	"lighter/oci"
 )
 
+// catalog is what the pages read of the database and the storage.
+type catalog struct {
+	db       *meta.DB
+	accounts *account.Accounts
+	blobs    Blobs
+	facts    recent[*facts]
+	images   recent[*picture]
+}
+
 // repoRow is a repository in a list.
 type repoRow struct {
 	Name, Description string
@@ -21,10 +30,10 @@ type repoRow struct {
 
 // repos gives the repositories that somebody may see, of those that where and its values
 // choose, in an order.
-func (s *Site) repos(ctx context.Context, who account.Identity, where string, args []any, order string, limit, offset int) ([]repoRow, error) {
-	visible, values := s.cfg.Accounts.Repos.Visible(who)
+func (s *catalog) repos(ctx context.Context, who account.Identity, where string, args []any, order string, limit, offset int) ([]repoRow, error) {
+	visible, values := s.accounts.Repos.Visible(who)
 	values = append(append(values, args...), limit, offset)
-	rows, err := s.cfg.DB.Query(ctx, `SELECT r.name, r.description, r.public, r.stars, r.pulls, r.updated FROM repositories r WHERE `+
+	rows, err := s.db.Query(ctx, `SELECT r.name, r.description, r.public, r.stars, r.pulls, r.updated FROM repositories r WHERE `+
 		visible+` AND (`+where+`) ORDER BY `+order+` LIMIT ? OFFSET ?`, values...)
 	if err != nil {
 		return nil, err
@@ -44,9 +53,9 @@ func (s *Site) repos(ctx context.Context, who account.Identity, where string, ar
 }
 
 // countRepos counts them.
-func (s *Site) countRepos(ctx context.Context, who account.Identity, where string, args []any) (n int, err error) {
-	visible, values := s.cfg.Accounts.Repos.Visible(who)
-	err = s.cfg.DB.QueryRow(ctx, `SELECT count(*) FROM repositories r WHERE `+visible+` AND (`+where+`)`, append(values, args...)...).Scan(&n)
+func (s *catalog) countRepos(ctx context.Context, who account.Identity, where string, args []any) (n int, err error) {
+	visible, values := s.accounts.Repos.Visible(who)
+	err = s.db.QueryRow(ctx, `SELECT count(*) FROM repositories r WHERE `+visible+` AND (`+where+`)`, append(values, args...)...).Scan(&n)
 	return n, err
 }
 
@@ -61,8 +70,8 @@ type tagRow struct {
 }
 
 // tags gives a repository's tags whose name contains find, the last pushed first.
-func (s *Site) tags(ctx context.Context, repo int64, find string, limit, offset int) ([]tagRow, error) {
-	rows, err := s.cfg.DB.Query(ctx, `SELECT name, digest, updated, by_user FROM tags WHERE repo = ? AND name LIKE ? ESCAPE '!'
+func (s *catalog) tags(ctx context.Context, repo int64, find string, limit, offset int) ([]tagRow, error) {
+	rows, err := s.db.Query(ctx, `SELECT name, digest, updated, by_user FROM tags WHERE repo = ? AND name LIKE ? ESCAPE '!'
 		ORDER BY updated DESC, name LIMIT ? OFFSET ?`, repo, contains(find), limit, offset)
 	if err != nil {
 		return nil, err
@@ -103,8 +112,8 @@ func scanTags(rows scanner) (list []tagRow, err error) {
 	return list, rows.Err()
 }
 
-func (s *Site) countTags(ctx context.Context, repo int64, find string) (n int, err error) {
-	err = s.cfg.DB.QueryRow(ctx, `SELECT count(*) FROM tags WHERE repo = ? AND name LIKE ? ESCAPE '!'`, repo, contains(find)).Scan(&n)
+func (s *catalog) countTags(ctx context.Context, repo int64, find string) (n int, err error) {
+	err = s.db.QueryRow(ctx, `SELECT count(*) FROM tags WHERE repo = ? AND name LIKE ? ESCAPE '!'`, repo, contains(find)).Scan(&n)
 	return n, err
 }
 
@@ -114,12 +123,12 @@ func contains(find string) string {
 }
 
 // resolve gives the manifest that a tag or a digest names in a repository.
-func (s *Site) resolve(ctx context.Context, repo int64, reference string) (oci.Digest, error) {
+func (s *catalog) resolve(ctx context.Context, repo int64, reference string) (oci.Digest, error) {
 	d, err := oci.ParseDigest(reference)
 	if err != nil {
-		err = s.cfg.DB.QueryRow(ctx, `SELECT digest FROM tags WHERE repo = ? AND name = ?`, repo, strings.ToValidUTF8(reference, "?")).Scan(&d)
+		err = s.db.QueryRow(ctx, `SELECT digest FROM tags WHERE repo = ? AND name = ?`, repo, strings.ToValidUTF8(reference, "?")).Scan(&d)
 	} else {
-		err = s.cfg.DB.QueryRow(ctx, `SELECT digest FROM manifests WHERE repo = ? AND digest = ?`, repo, d).Scan(&d)
+		err = s.db.QueryRow(ctx, `SELECT digest FROM manifests WHERE repo = ? AND digest = ?`, repo, d).Scan(&d)
 	}
 	if errors.Is(err, meta.ErrNotFound) {
 		return "", notThere
@@ -128,8 +137,8 @@ func (s *Site) resolve(ctx context.Context, repo int64, reference string) (oci.D
 }
 
 // manifest gives a manifest's bytes.
-func (s *Site) manifest(ctx context.Context, repo int64, d oci.Digest) (raw []byte, err error) {
-	err = s.cfg.DB.QueryRow(ctx, `SELECT raw FROM manifests WHERE repo = ? AND digest = ?`, repo, d).Scan(&raw)
+func (s *catalog) manifest(ctx context.Context, repo int64, d oci.Digest) (raw []byte, err error) {
+	err = s.db.QueryRow(ctx, `SELECT raw FROM manifests WHERE repo = ? AND digest = ?`, repo, d).Scan(&raw)
 	if errors.Is(err, meta.ErrNotFound) {
 		return nil, notThere
 	}
@@ -138,10 +147,10 @@ func (s *Site) manifest(ctx context.Context, repo int64, d oci.Digest) (raw []by
 
 // keeps reports whether a repository has all of these blobs. Only then may its readers
 // see what is in them: a manifest may name any digest.
-func (s *Site) keeps(ctx context.Context, repo int64, list []string) (bool, error) {
+func (s *catalog) keeps(ctx context.Context, repo int64, list []string) (bool, error) {
 	for _, d := range list {
 		var n int
-		if err := s.cfg.DB.QueryRow(ctx, `SELECT count(*) FROM repo_blobs WHERE repo = ? AND digest = ?`, repo, d).Scan(&n); err != nil || n == 0 {
+		if err := s.db.QueryRow(ctx, `SELECT count(*) FROM repo_blobs WHERE repo = ? AND digest = ?`, repo, d).Scan(&n); err != nil || n == 0 {
 			return false, err
 		}
 	}

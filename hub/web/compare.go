@@ -26,10 +26,10 @@ type comparePage struct {
 }
 
 // compare is the page of two images of a repository: what they share, and what differs.
-func (s *Site) compare(c *repoCall) error {
+func (c *repoCall) compare() error {
 	ctx := c.r.Context()
 	c.Tab = "compare"
-	tags, err := s.tags(ctx, c.Repo.ID, "", 100, 0)
+	tags, err := c.s.tags(ctx, c.Repo.ID, "", 100, 0)
 	if err != nil {
 		return err
 	}
@@ -45,15 +45,15 @@ func (s *Site) compare(c *repoCall) error {
 		p.Data = data
 		return c.show("compare", p)
 	}
-	from, err := s.find(ctx, c.Repo.ID, data.From, c.field("platform"))
+	from, err := c.find(data.From, c.field("platform"))
 	if err == nil {
 		var to found
-		if to, err = s.find(ctx, c.Repo.ID, data.To, c.field("platform")); err == nil {
+		if to, err = c.find(data.To, c.field("platform")); err == nil {
 			p.Title = "Compare " + data.From + " with " + data.To
 			data.Ready, data.Platform, data.Platforms = true, from.platform, c.platforms(from)
 			data.layers(from.image, to.image)
 			data.settings(from.image, to.image)
-			if err := s.compareFiles(c, &data, from.image, to.image); err != nil {
+			if err := c.compareFiles(&data, from.image, to.image); err != nil {
 				return err
 			}
 			p.Refresh = data.Pending
@@ -117,14 +117,14 @@ func (d *comparePage) settings(from, to *picture) {
 	}
 }
 
-func (s *Site) compareFiles(c *repoCall, d *comparePage, from, to *picture) error {
+func (c *repoCall) compareFiles(d *comparePage, from, to *picture) error {
 	ctx := c.r.Context()
 	d.Action = c.path("compare")
 	d.Keep = []field{{"from", d.From}, {"to", d.To}}
 	if d.Platform != "" {
 		d.Keep = append(d.Keep, field{"platform", d.Platform})
 	}
-	ok, err := s.keeps(ctx, c.Repo.ID, append(slices.Clone(from.Layers), to.Layers...))
+	ok, err := c.s.keeps(ctx, c.Repo.ID, append(slices.Clone(from.Layers), to.Layers...))
 	if err != nil {
 		return err
 	}
@@ -132,8 +132,8 @@ func (s *Site) compareFiles(c *repoCall, d *comparePage, from, to *picture) erro
 		d.Trouble = "The hub does not keep all layers of these images, so their files are not compared."
 		return nil
 	}
-	changes, cut, done, err := s.book.Compare(ctx, from.Layers, to.Layers, s.patience)
-	if d.Pending, d.Trouble, err = s.verdict(ctx, done, err); err != nil || d.Pending || d.Trouble != "" {
+	changes, cut, done, err := c.s.book.Compare(ctx, from.Layers, to.Layers, c.s.patience)
+	if d.Pending, d.Trouble, err = c.verdict(done, err); err != nil || d.Pending || d.Trouble != "" {
 		return err
 	}
 	d.Cut = cut

@@ -34,7 +34,7 @@ type child struct {
 }
 
 // factsOf gives them. A manifest that cannot be read has none, and says so.
-func (s *Site) factsOf(ctx context.Context, repo int64, d oci.Digest) (*facts, error) {
+func (s *catalog) factsOf(ctx context.Context, repo int64, d oci.Digest) (*facts, error) {
 	if f, ok := s.facts.get(d); ok {
 		return f, nil
 	}
@@ -134,7 +134,7 @@ type part struct {
 }
 
 // pictureOf reads an image: its manifest, and its document from the storage.
-func (s *Site) pictureOf(ctx context.Context, repo int64, d oci.Digest, m *oci.Manifest) (*picture, error) {
+func (s *catalog) pictureOf(ctx context.Context, repo int64, d oci.Digest, m *oci.Manifest) (*picture, error) {
 	if p, ok := s.images.get(d); ok {
 		return p, nil
 	}
@@ -167,12 +167,12 @@ func (s *Site) pictureOf(ctx context.Context, repo int64, d oci.Digest, m *oci.M
 }
 
 // config reads an image's document, nothing when the repository has it not.
-func (s *Site) config(ctx context.Context, repo int64, d oci.Descriptor) ([]byte, error) {
+func (s *catalog) config(ctx context.Context, repo int64, d oci.Descriptor) ([]byte, error) {
 	ok, err := s.keeps(ctx, repo, []string{string(d.Digest)})
 	if err != nil || !ok {
 		return nil, err
 	}
-	r, err := s.cfg.Blobs.Open(ctx, d.Digest)
+	r, err := s.blobs.Open(ctx, d.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("open the document of an image: %w", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
+
+	"lighter/oci"
 )
 
 // maxReadme bounds what is rendered, in bytes; the rest is left out.
@@ -35,10 +37,56 @@ func renderReadme(source string) template.HTML {
 		return ""
 	}
 	var b bytes.Buffer
-	if err := markdown.Convert([]byte(source), &b); err != nil {
+	if !calm(source) || markdown.Convert([]byte(source), &b) != nil {
 		return template.HTML("<pre>" + template.HTMLEscapeString(source) + "</pre>")
 	}
 	return template.HTML(b.String())
+}
+
+// readme gives it from those rendered a moment ago, or renders it.
+func (s *Site) readme(source string) template.HTML {
+	d := oci.FromBytes([]byte(source))
+	html, ok := s.readmes.get(d)
+	if !ok {
+		html = renderReadme(source)
+		s.readmes.put(d, html)
+	}
+	return html
+}
+
+// The parser's time grows with the square of the signs in one paragraph, and of the
+// quotes and lists within each other. Nobody writes as many by hand.
+const (
+	maxSigns = 1500
+	maxNest  = 40
+)
+
+// calm reports whether a README is one that is parsed quickly. Others are shown as text.
+func calm(source string) bool {
+	signs := 0
+	for line := range strings.Lines(source) {
+		if strings.TrimSpace(line) == "" {
+			signs = 0
+		}
+		nest := 0
+		for i := 0; i < len(line); i++ {
+			switch c := line[i]; c {
+			case '*', '_', '[', ']', '`', '~':
+				signs++
+				if i+1 < len(line) && line[i+1] == ' ' {
+					nest++
+				}
+			case '>', '-', '+':
+				if c == '>' || i+1 < len(line) && line[i+1] == ' ' {
+					nest++
+				}
+			}
+			if nest > maxNest && strings.Trim(line[:i+1], "> \t-+*") == "" || signs > maxSigns {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // tame changes the parsed README before it is rendered.

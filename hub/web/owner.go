@@ -25,8 +25,8 @@ type ownerView struct {
 }
 
 // kind tells what a name stands for: user or org.
-func (s *Site) kind(ctx context.Context, name string) (kind string, err error) {
-	err = s.cfg.DB.QueryRow(ctx, `SELECT kind FROM names WHERE name = ?`, strings.ToValidUTF8(name, "?")).Scan(&kind)
+func (s *catalog) kind(ctx context.Context, name string) (kind string, err error) {
+	err = s.db.QueryRow(ctx, `SELECT kind FROM names WHERE name = ?`, strings.ToValidUTF8(name, "?")).Scan(&kind)
 	if errors.Is(err, meta.ErrNotFound) {
 		err = notThere
 	}

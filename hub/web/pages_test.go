@@ -155,7 +155,7 @@ func TestForms(t *testing.T) {
 	if a := b.post("/signup", "name", "Grace", "password", "a long password", "again", "a long password"); a.status != 303 || a.head.Get("Location") != "/?done=welcome" {
 		t.Fatalf("sign up: %d %s", a.status, a.problem())
 	}
-	b.get("/?done=welcome").has(t, "home", "You are logged in", "grace", "Log out")
+	b.get("/?done=welcome").has(t, "home", "you are logged in", "grace", "Log out")
 	if a := b.post("/settings/title", "title", "Grace <b>H</b>"); a.status != 303 {
 		t.Errorf("title: %d %s", a.status, a.problem())
 	}

@@ -37,10 +37,10 @@ func (s *Site) repo(c *call) error {
 	name, what, _ := strings.Cut(c.r.PathValue("path"), "/-/")
 	verb, rest, _ := strings.Cut(what, "/")
 	do := map[string]func(*repoCall) error{
-		"GET ": s.overview, "GET tags": s.tagList, "GET tag": s.tag, "GET compare": s.compare,
-		"GET settings": s.repoSettings, "GET delete-tag": s.askDeleteTag,
-		"POST star": s.star, "POST describe": s.describe, "POST visibility": s.visibility,
-		"POST delete": s.deleteRepo, "POST delete-tag": s.deleteTag,
+		"GET ": (*repoCall).overview, "GET tags": (*repoCall).tagList, "GET tag": (*repoCall).tag, "GET compare": (*repoCall).compare,
+		"GET settings": (*repoCall).settings, "GET delete-tag": (*repoCall).askDeleteTag,
+		"POST star": (*repoCall).star, "POST describe": (*repoCall).describe, "POST visibility": (*repoCall).visibility,
+		"POST delete": (*repoCall).remove, "POST delete-tag": (*repoCall).deleteTag,
 	}[strings.Replace(c.r.Method, "HEAD", "GET", 1)+" "+verb]
 	if do == nil || strings.Contains(c.r.PathValue("path"), "\x00") {
 		return notThere
@@ -74,9 +74,9 @@ func (c *repoCall) path(what string) string {
 	return p
 }
 
-func (s *Site) overview(c *repoCall) error {
+func (c *repoCall) overview() error {
 	c.Tab = "overview"
-	tags, err := s.tags(c.r.Context(), c.Repo.ID, "", 8, 0)
+	tags, err := c.s.tags(c.r.Context(), c.Repo.ID, "", 8, 0)
 	if err != nil {
 		return err
 	}
@@ -94,17 +94,17 @@ func (s *Site) overview(c *repoCall) error {
 		Readme template.HTML
 		Pull   string
 		Tags   []tagRow
-	}{c.repoPage, renderReadme(c.Repo.Readme), "lighter pull " + s.image(c.r, c.Repo.Name, tag), tags}})
+	}{c.repoPage, c.s.readme(c.Repo.Readme), "lighter pull " + c.s.image(c.r, c.Repo.Name, tag), tags}})
 }
 
-func (s *Site) tagList(c *repoCall) error {
+func (c *repoCall) tagList() error {
 	const each = 25
 	find, now := strings.TrimSpace(c.field("q")), c.number("page")
-	total, err := s.countTags(c.r.Context(), c.Repo.ID, find)
+	total, err := c.s.countTags(c.r.Context(), c.Repo.ID, find)
 	if err != nil {
 		return err
 	}
-	tags, err := s.tags(c.r.Context(), c.Repo.ID, find, each, (now-1)*each)
+	tags, err := c.s.tags(c.r.Context(), c.Repo.ID, find, each, (now-1)*each)
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,14 @@ func (s *Site) tagList(c *repoCall) error {
 		Find, Push string
 		Tags       []tagRow
 		Pages      pager
-	}{c.repoPage, find, "lighter push " + s.image(c.r, c.Repo.Name, "latest"), tags, c.pages(now, total, each)}})
+	}{c.repoPage, find, "lighter push " + c.s.image(c.r, c.Repo.Name, "latest"), tags, c.pages(now, total, each)}})
 }
 
-func (s *Site) star(c *repoCall) error {
+func (c *repoCall) star() error {
 	if err := c.user(); err != nil {
 		return err
 	}
-	if err := s.cfg.Accounts.Repos.Star(c.r.Context(), c.who, c.Repo.Name, c.field("on") == "1"); err != nil {
+	if err := c.s.cfg.Accounts.Repos.Star(c.r.Context(), c.who, c.Repo.Name, c.field("on") == "1"); err != nil {
 		return err
 	}
 	return c.redirect(c.path(""))
@@ -137,7 +137,7 @@ func (c *repoCall) may(ok bool) error {
 	return &meta.Refusal{Status: http.StatusForbidden, Message: "You may not do that in " + c.Repo.Name + "."}
 }
 
-func (s *Site) repoSettings(c *repoCall) error {
+func (c *repoCall) settings() error {
 	return c.settingsPage(c.Repo.Description, c.Repo.Readme, nil)
 }
 
@@ -156,44 +156,44 @@ func (c *repoCall) settingsPage(description, readme string, wrong error) error {
 	return c.show("reposettings", p)
 }
 
-func (s *Site) describe(c *repoCall) error {
+func (c *repoCall) describe() error {
 	description, readme := c.field("description"), strings.ReplaceAll(c.field("readme"), "\r\n", "\n")
-	if err := s.cfg.Accounts.Repos.Describe(c.r.Context(), c.who, c.Repo.Name, description, readme); err != nil {
+	if err := c.s.cfg.Accounts.Repos.Describe(c.r.Context(), c.who, c.Repo.Name, description, readme); err != nil {
 		return c.settingsPage(description, readme, err)
 	}
 	return c.done(c.path("settings"), "saved")
 }
 
-func (s *Site) visibility(c *repoCall) error {
+func (c *repoCall) visibility() error {
 	choice := c.field("public")
 	if choice != "0" && choice != "1" {
 		return c.settingsPage(c.Repo.Description, c.Repo.Readme, bad("choose public or private"))
 	}
-	if err := s.cfg.Accounts.Repos.SetPublic(c.r.Context(), c.who, c.Repo.Name, choice == "1"); err != nil {
+	if err := c.s.cfg.Accounts.Repos.SetPublic(c.r.Context(), c.who, c.Repo.Name, choice == "1"); err != nil {
 		return err
 	}
 	return c.done(c.path("settings"), "saved")
 }
 
-func (s *Site) deleteRepo(c *repoCall) error {
+func (c *repoCall) remove() error {
 	if err := c.may(c.Repo.MaySettle); err != nil {
 		return err
 	}
 	if strings.TrimSpace(c.field("confirm")) != c.Repo.Name {
 		return c.settingsPage(c.Repo.Description, c.Repo.Readme, bad("to delete the repository, type its name %s", c.Repo.Name))
 	}
-	if err := s.cfg.Accounts.Repos.Remove(c.r.Context(), c.who, c.Repo.Name); err != nil {
+	if err := c.s.cfg.Accounts.Repos.Remove(c.r.Context(), c.who, c.Repo.Name); err != nil {
 		return err
 	}
 	return c.done("/u/"+url.PathEscape(c.who.User), "deleted")
 }
 
-func (s *Site) askDeleteTag(c *repoCall) error {
+func (c *repoCall) askDeleteTag() error {
 	if err := c.may(c.Repo.MayDelete); err != nil {
 		return err
 	}
 	tag := c.field("tag")
-	if _, err := s.resolve(c.r.Context(), c.Repo.ID, tag); err != nil {
+	if _, err := c.s.resolve(c.r.Context(), c.Repo.ID, tag); err != nil {
 		return err
 	}
 	type pair struct{ Name, Value string }
@@ -204,19 +204,19 @@ func (s *Site) askDeleteTag(c *repoCall) error {
 		c.path("delete-tag"), "Delete the tag", c.path("tags"), []pair{{"tag", tag}}}})
 }
 
-func (s *Site) deleteTag(c *repoCall) error {
+func (c *repoCall) deleteTag() error {
 	ctx, tag := c.r.Context(), strings.ToValidUTF8(c.field("tag"), "?")
-	if err := s.cfg.Accounts.Repos.May(ctx, c.who, c.Repo.Name, account.Delete); err != nil {
+	if err := c.s.cfg.Accounts.Repos.May(ctx, c.who, c.Repo.Name, account.Delete); err != nil {
 		return err
 	}
-	n, err := s.cfg.DB.Exec(ctx, `DELETE FROM tags WHERE repo = ? AND name = ?`, c.Repo.ID, tag)
+	n, err := c.s.cfg.DB.Exec(ctx, `DELETE FROM tags WHERE repo = ? AND name = ?`, c.Repo.ID, tag)
 	if err != nil {
 		return err
 	}
 	if n == 0 {
 		return notThere
 	}
-	if err := s.cfg.Accounts.Audit.Note(ctx, c.who, c.Repo.Owner, "tag.remove", c.Repo.Name+":"+tag); err != nil {
+	if err := c.s.cfg.Accounts.Audit.Note(ctx, c.who, c.Repo.Owner, "tag.remove", c.Repo.Name+":"+tag); err != nil {
 		return err
 	}
 	return c.done(c.path("tags"), "deleted")

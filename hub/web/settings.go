@@ -109,7 +109,7 @@ func (s *Site) changeSettings(c *call) error {
 		return err
 	}
 	do := map[string]func(*call) (notice string, err error){
-		"title": s.setTitle, "revoke": s.revoke, "endsession": s.endSession, "password": s.setPassword,
+		"title": (*call).setTitle, "revoke": (*call).revoke, "endsession": (*call).endSession, "password": (*call).setPassword,
 	}[c.r.PathValue("what")]
 	if c.r.PathValue("what") == "token" {
 		return s.makeToken(c)
@@ -124,8 +124,8 @@ func (s *Site) changeSettings(c *call) error {
 	return c.done("/settings", notice)
 }
 
-func (s *Site) setTitle(c *call) (string, error) {
-	return "saved", s.cfg.Accounts.Users.Rename(c.r.Context(), c.who, c.who.User, c.field("title"))
+func (c *call) setTitle() (string, error) {
+	return "saved", c.s.cfg.Accounts.Users.Rename(c.r.Context(), c.who, c.who.User, c.field("title"))
 }
 
 // makeToken makes an access token, whose secret stands on the page that answers and
@@ -147,29 +147,29 @@ func (s *Site) makeToken(c *call) error {
 	return s.settingsPage(c, secret, err)
 }
 
-func (s *Site) revoke(c *call) (string, error) {
-	return "revoked", s.cfg.Accounts.Tokens.Remove(c.r.Context(), c.who, c.field("id"))
+func (c *call) revoke() (string, error) {
+	return "revoked", c.s.cfg.Accounts.Tokens.Remove(c.r.Context(), c.who, c.field("id"))
 }
 
-func (s *Site) endSession(c *call) (string, error) {
+func (c *call) endSession() (string, error) {
 	id := c.field("id")
 	if len(id) != 12 || strings.Trim(id, "0123456789abcdef") != "" {
 		return "", bad("there is no such session")
 	}
 	ctx := c.r.Context()
-	n, err := s.cfg.DB.Exec(ctx, `DELETE FROM sessions WHERE user_name = ? AND hash LIKE ?`, c.who.User, id+"%")
+	n, err := c.s.cfg.DB.Exec(ctx, `DELETE FROM sessions WHERE user_name = ? AND hash LIKE ?`, c.who.User, id+"%")
 	if err == nil && n == 0 {
 		err = bad("there is no such session")
 	}
 	if err == nil {
-		err = s.cfg.Accounts.Audit.Note(ctx, c.who, c.who.User, "session.end", id)
+		err = c.s.cfg.Accounts.Audit.Note(ctx, c.who, c.who.User, "session.end", id)
 	}
 	return "ended", err
 }
 
 // setPassword changes the password, which ends all sessions: this browser gets a new one.
-func (s *Site) setPassword(c *call) (string, error) {
-	a, fresh := s.cfg.Accounts, c.r.PostForm.Get("password")
+func (c *call) setPassword() (string, error) {
+	a, fresh := c.s.cfg.Accounts, c.r.PostForm.Get("password")
 	if fresh != c.r.PostForm.Get("again") {
 		return "", bad("the two new passwords are not the same")
 	}

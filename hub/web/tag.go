@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"net/url"
 	"strconv"
@@ -27,13 +26,14 @@ type found struct {
 }
 
 // find gives the image that a tag or a digest names, for a platform.
-func (s *Site) find(ctx context.Context, repo int64, reference, platform string) (found, error) {
+func (c *repoCall) find(reference, platform string) (found, error) {
+	ctx, repo := c.r.Context(), c.Repo.ID
 	f := found{reference: reference}
 	var err error
-	if f.top, err = s.resolve(ctx, repo, reference); err != nil {
+	if f.top, err = c.s.resolve(ctx, repo, reference); err != nil {
 		return f, err
 	}
-	what, err := s.factsOf(ctx, repo, f.top)
+	what, err := c.s.factsOf(ctx, repo, f.top)
 	if err != nil {
 		return f, err
 	}
@@ -42,7 +42,7 @@ func (s *Site) find(ctx context.Context, repo int64, reference, platform string)
 		c := what.choose(platform)
 		d, f.platform, f.platforms = c.digest, c.platform, what.platforms
 	}
-	raw, err := s.manifest(ctx, repo, d)
+	raw, err := c.s.manifest(ctx, repo, d)
 	if err != nil {
 		return f, err
 	}
@@ -51,7 +51,7 @@ func (s *Site) find(ctx context.Context, repo int64, reference, platform string)
 		f.image = &picture{Kind: what.kind}
 		return f, nil
 	}
-	f.image, err = s.pictureOf(ctx, repo, d, m)
+	f.image, err = c.s.pictureOf(ctx, repo, d, m)
 	return f, err
 }
 
@@ -64,27 +64,28 @@ func (c *repoCall) platforms(f found) (list []choice) {
 
 // summaries gives what each layer did. pending says that it is being found out, trouble
 // why it cannot be.
-func (s *Site) summaries(ctx context.Context, repo int64, image *picture) (list []*layers.Summary, pending bool, trouble string, err error) {
+func (c *repoCall) summaries(image *picture) (list []*layers.Summary, pending bool, trouble string, err error) {
+	ctx := c.r.Context()
 	if len(image.Layers) == 0 {
 		return nil, false, "", nil
 	}
-	ok, err := s.keeps(ctx, repo, image.Layers)
+	ok, err := c.s.keeps(ctx, c.Repo.ID, image.Layers)
 	if err != nil {
 		return nil, false, "", err
 	}
 	if !ok {
 		return nil, false, "The hub does not keep all layers of this image, so their files are not shown.", nil
 	}
-	list, done, err := s.book.Summaries(ctx, image.Layers, s.patience)
-	pending, trouble, err = s.verdict(ctx, done, err)
+	list, done, err := c.s.book.Summaries(ctx, image.Layers, c.s.patience)
+	pending, trouble, err = c.verdict(done, err)
 	return list, pending, trouble, err
 }
 
 // verdict tells what a page says when the book could not answer.
-func (s *Site) verdict(ctx context.Context, done bool, err error) (pending bool, trouble string, _ error) {
+func (c *repoCall) verdict(done bool, err error) (pending bool, trouble string, _ error) {
 	switch {
-	case ctx.Err() != nil:
-		return false, "", ctx.Err()
+	case c.r.Context().Err() != nil:
+		return false, "", c.r.Context().Err()
 	case errors.Is(err, layers.ErrBusy):
 		return false, "The hub reads many other images at the moment. Load the page again in a minute.", nil
 	case err != nil: // it is in the log
@@ -94,21 +95,21 @@ func (s *Site) verdict(ctx context.Context, done bool, err error) (pending bool,
 }
 
 // tag is the page of one image, or of one of its layers: tag/NAME[/layer/N].
-func (s *Site) tag(c *repoCall) error {
+func (c *repoCall) tag() error {
 	if len(c.rest) != 1 && (len(c.rest) != 3 || c.rest[1] != "layer") {
 		return notThere
 	}
 	c.Tab = "tags"
-	f, err := s.find(c.r.Context(), c.Repo.ID, c.rest[0], c.field("platform"))
+	f, err := c.find(c.rest[0], c.field("platform"))
 	if err != nil {
 		return err
 	}
-	sums, pending, trouble, err := s.summaries(c.r.Context(), c.Repo.ID, f.image)
+	sums, pending, trouble, err := c.summaries(f.image)
 	if err != nil {
 		return err
 	}
 	if len(c.rest) == 3 {
-		return s.layer(c, f, sums, pending, trouble)
+		return c.layer(f, sums, pending, trouble)
 	}
 	image := *f.image
 	steps, largest := make([]stepView, len(image.Steps)), int64(1)
@@ -132,7 +133,7 @@ func (s *Site) tag(c *repoCall) error {
 		Steps               []stepView
 		Largest             int64
 		Pending             bool
-	}{c.repoPage, shown(f.reference), "lighter pull " + s.image(c.r, c.Repo.Name, f.reference), trouble, f.top, c.platforms(f), &image, steps, largest, pending}})
+	}{c.repoPage, shown(f.reference), "lighter pull " + c.s.image(c.r, c.Repo.Name, f.reference), trouble, f.top, c.platforms(f), &image, steps, largest, pending}})
 }
 
 // query writes one parameter, or nothing when it is empty.
@@ -178,7 +179,7 @@ func (l *fileList) filter(c *call, all []layers.Change) {
 }
 
 // layer is the page of one step of the history: all files that it touched.
-func (s *Site) layer(c *repoCall, f found, sums []*layers.Summary, pending bool, trouble string) error {
+func (c *repoCall) layer(f found, sums []*layers.Summary, pending bool, trouble string) error {
 	n, err := strconv.Atoi(c.rest[2])
 	if err != nil || n < 1 || n > len(f.image.Steps) || f.image.Steps[n-1].Empty {
 		return notThere
@@ -194,7 +195,7 @@ func (s *Site) layer(c *repoCall, f found, sums []*layers.Summary, pending bool,
 		if list.Cut = at.Sum.Cut; at.Sum.Err != "" {
 			list.Trouble = "This layer cannot be read: " + at.Sum.Err
 		}
-		all, err := s.book.Changes(c.r.Context(), f.image.Layers[:at.Layer+1])
+		all, err := c.s.book.Changes(c.r.Context(), f.image.Layers[:at.Layer+1])
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,8 @@ func TestReadmeBombs(t *testing.T) {
 	for name, in := range map[string]string{
 		"brackets": strings.Repeat("[", 100_000), "links": strings.Repeat("[a](", 50_000), "emphasis": strings.Repeat("*a_", 60_000),
 		"quotes": strings.Repeat(">", 100_000), "lists": strings.Repeat("- ", 100_000), "code": strings.Repeat("`a``", 60_000), "tables": "a|b\n-|-\n" + strings.Repeat("|", 200_000),
-		"html": strings.Repeat("<!--", 60_000), "pictures": strings.Repeat("![", 100_000),
+		"many paragraphs": strings.Repeat(strings.Repeat("*a_", 450)+"\n\n", 190), "many of links": strings.Repeat(strings.Repeat("[a](", 740)+"\n\n", 88),
+		"nested": strings.Repeat("> - ", 60_000), "deep lists": deepLists(), "html": strings.Repeat("<!--", 60_000), "pictures": strings.Repeat("![", 100_000),
 	} {
 		began := time.Now()
 		renderReadme(in)
@@ -83,4 +84,13 @@ func TestHelpers(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+}
+
+// deepLists is a list in a list, and so on, as deep as fits.
+func deepLists() string {
+	var b strings.Builder
+	for i := 0; b.Len() < maxReadme-2*i; i++ {
+		b.WriteString(strings.Repeat("  ", i) + "- a\n")
+	}
+	return b.String()
 }

@@ -13,6 +13,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"html/template"
 	"io"
 	"log/slog"
 	"net/http"
@@ -45,11 +46,11 @@ type Config struct {
 
 // Site is the hub's pages.
 type Site struct {
-	cfg    Config
-	book   *layers.Book
-	pages  templates
-	facts  recent[*facts]
-	images recent[*picture]
+	*catalog
+	cfg     Config
+	book    *layers.Book
+	pages   templates
+	readmes recent[template.HTML]
 	// How long a page waits for layers that are being read before it is shown without.
 	patience time.Duration
 }
@@ -61,8 +62,8 @@ func New(cfg Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{cfg: cfg, pages: pages, patience: 1500 * time.Millisecond}
-	s.facts.max, s.images.max = 4000, 300
+	s := &Site{catalog: &catalog{db: cfg.DB, accounts: cfg.Accounts, blobs: cfg.Blobs}, cfg: cfg, pages: pages, patience: 1500 * time.Millisecond}
+	s.facts.max, s.images.max, s.readmes.max = 4000, 300, 300
 	s.book = layers.NewBook(cfg.DB, func(ctx context.Context, digest string) (io.ReadCloser, error) {
 		return cfg.Blobs.Open(ctx, oci.Digest(digest))
 	}, layers.DefaultLimits, cfg.Log)
