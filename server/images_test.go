@@ -19,6 +19,7 @@ import (
 	"lighter/engine/image"
 	"lighter/registry"
 	"lighter/store"
+	"lighter/store/content"
 	"lighter/store/layer"
 )
 
@@ -43,7 +44,11 @@ func newImageServer(t *testing.T) *Server {
 	}
 	t.Cleanup(func() { events.Close() })
 	log := slog.New(slog.DiscardHandler)
-	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Events: events, Registry: registry.New(registry.Config{Attempts: 1}), Users: func() []image.User { return nil }})
+	blobs, err := content.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Blobs: blobs, Events: events, Registry: registry.New(registry.Config{Attempts: 1}), Users: func() []image.User { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

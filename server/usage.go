@@ -6,6 +6,7 @@ import (
 	"lighter/api"
 	"lighter/engine/container"
 	"lighter/engine/image"
+	"lighter/oci"
 )
 
 // diskUsage tells what there is and how large it is. Images and their layers are looked up;
@@ -55,9 +56,11 @@ func (sys *system) imageUsage(r *request, du *api.DiskUsage) error {
 		users := list[i].Containers
 		shapeSummary(r, &list[i])
 		list[i].Containers = users
+		list[i].Size += image.BlobsSize(sys.s.config.Images, oci.Digest(list[i].ID)) // what it takes, and gives back
 	}
-	du.Images, du.LayersSize = list, image.LayersSize(sys.s.config.Images)
-	return nil
+	du.Images = list
+	du.LayersSize, err = image.LayersSize(sys.s.config.Images)
+	return err
 }
 
 func (sys *system) volumeUsage(r *request, du *api.DiskUsage) (err error) {

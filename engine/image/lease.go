@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"time"
 
 	"lighter/oci"
 )
@@ -66,8 +67,8 @@ func (i *Images) Release(top oci.Digest) {
 	i.dropStack(top)
 }
 
-// Sweep drops every layer that no image, container or lease needs: what a crash left
-// behind. It does nothing when the record of an image or a container could not be read,
+// Sweep drops every layer and every blob that no image, container or lease needs: what a
+// crash left behind. It does nothing when the record of an image or a container could not be read,
 // since what that needs is not known.
 func (i *Images) Sweep(ctx context.Context) {
 	doubtful := i.doubtful
@@ -89,6 +90,16 @@ func (i *Images) Sweep(ctx context.Context) {
 			i.dropStack(oci.Digest(l.ChainID))
 		}
 	}
+	var blobs []oci.Digest
+	err := i.Blobs.Walk(func(d oci.Digest, _ int64, _ time.Time) error {
+		blobs = append(blobs, d)
+		return ctx.Err()
+	})
+	if err != nil {
+		i.Log.Warn("blobs that nothing needs are kept, since they could not be listed", "error", err)
+		return
+	}
+	i.dropBlobs(blobs)
 }
 
 // dropStack removes the layers of a stack from the top down to the first that something

@@ -216,11 +216,31 @@ func boolean(f api.Filters, key string, def bool) (bool, error) {
 	return yes, nil
 }
 
-// LayersSize gives the bytes of all layers that there are, each once.
-func LayersSize(i *Images) int64 {
+// LayersSize gives the bytes of all layers that there are, each once, and of the blobs
+// that registries know them by.
+func LayersSize(i *Images) (int64, error) {
 	var sum int64
 	for _, l := range i.Layers.List() {
 		sum += l.Size
+	}
+	err := i.Blobs.Walk(func(_ oci.Digest, size int64, _ time.Time) error {
+		sum += size
+		return nil
+	})
+	return sum, err
+}
+
+// BlobsSize gives the bytes of the blobs that an image is known by at registries; 0 for one
+// that is not there.
+func BlobsSize(i *Images, id oci.Digest) (sum int64) {
+	img := i.byID(id)
+	if img == nil {
+		return 0
+	}
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(img.blobs()))) {
+		if size, err := i.Blobs.Stat(d); err == nil {
+			sum += size
+		}
 	}
 	return sum
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/oci"
 )
 
 // Pruned is what a prune took away.
@@ -37,6 +38,7 @@ func (i *Images) Prune(ctx context.Context, f api.Filters) (Pruned, error) {
 	for _, l := range i.Layers.List() {
 		sizes[l.ChainID] = l.Size
 	}
+	blobs := map[oci.Digest]int64{} // of images that may go
 	var out Pruned
 	for _, img := range i.all() {
 		if ctx.Err() != nil {
@@ -46,11 +48,26 @@ func (i *Images) Prune(ctx context.Context, f api.Filters) (Pruned, error) {
 		if !until.IsZero() && (created == nil || created.After(until)) || !pruneLabels(f, img.Config.Labels) {
 			continue
 		}
+		for _, d := range img.blobs() {
+			if size, err := i.Blobs.Stat(d); err == nil {
+				blobs[d] = size
+			}
+		}
 		out.Deleted = append(out.Deleted, i.pruneOne(ctx, img, onlyDangling)...)
 	}
 	for _, d := range out.Deleted {
 		out.Reclaimed += sizes[d.Deleted]
 	}
+	for d, size := range blobs {
+		if _, err := i.Blobs.Stat(d); err != nil {
+			out.Reclaimed += size
+		}
+	}
+	freed, err := i.Blobs.DropPartials(!onlyDangling)
+	if err != nil {
+		i.Log.Warn("what came of broken pulls cannot be removed", "error", err)
+	}
+	out.Reclaimed += freed
 	i.Events.Publish("image", "prune", "", map[string]string{"reclaimed": strconv.FormatInt(out.Reclaimed, 10)})
 	return out, nil
 }

@@ -186,7 +186,17 @@ func (p *pull) settle(ctx context.Context, workers *sync.WaitGroup, img *Image, 
 		}
 		batch = append(batch, a.st)
 	}
+	there := true
+	for _, a := range list[n:end] {
+		_, err := p.i.Layers.Get(string(a.chain))
+		there = there && err == nil
+		size := a.blob.Size // it was unpacked while it came: what is left is the disk's
+		a.tr.tell(api.Progress{ID: a.blob.Digest.Short(), Status: "Extracting", Progress: bar(size, size), ProgressDetail: &api.ProgressDetail{Current: size, Total: size}})
+	}
 	_, err := p.i.Layers.CommitChain(ctx, batch, string(parent))
+	if err == nil && there { // else it has synced the blobs, too
+		err = p.i.Root.Sync()
+	}
 	if err != nil {
 		return n, err
 	}
@@ -229,6 +239,7 @@ func (p *pull) fetch(ctx context.Context, a *arrival) (*layer.Staged, error) {
 	if err != nil {
 		return nil, p.broken(ctx, err, part.Discard)
 	}
+	a.tr.tell(api.Progress{ID: short, Status: "Verifying Checksum"})
 	if err := part.Commit(); err != nil {
 		return nil, errors.Join(err, st.Discard())
 	}

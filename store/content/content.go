@@ -43,7 +43,11 @@ func Open(root *store.Root) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{root: root, busy: map[oci.Digest]chan struct{}{}}
-	return s, s.sweepPartials()
+	if err := os.Mkdir(root.Path("blobs", partialDir), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	_, err := s.DropPartials(false)
+	return s, err
 }
 
 // path is where a blob lies. The digest is checked before it becomes a part of it.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"lighter/oci"
-	"lighter/store"
 )
 
 // partialDir holds, in blobs/, what has come of blobs that did not come whole, each by
@@ -109,8 +108,9 @@ func (p *Partial) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Commit makes the blob appear, durably. Bytes that are not the digest's are dropped:
-// ErrMismatch.
+// Commit makes the blob appear. Bytes that are not the digest's are dropped: ErrMismatch.
+// It does not wait for the disk: the caller syncs the data root, once for all blobs, before
+// it lets anything name them. What nothing names is swept by the next start.
 func (p *Partial) Commit() error {
 	if got := oci.Digest(fmt.Sprintf("sha256:%x", p.hash.Sum(nil))); got != p.digest {
 		return errors.Join(fmt.Errorf("blob %s where %s should be: %w", got, p.digest, ErrMismatch), p.Discard())
@@ -118,7 +118,7 @@ func (p *Partial) Commit() error {
 	defer p.end()
 	path, err := p.store.path(p.digest)
 	if err == nil {
-		err = errors.Join(p.file.Sync(), p.file.Close())
+		err = p.file.Close()
 	}
 	if err == nil {
 		err = os.Rename(p.file.Name(), path)
@@ -126,7 +126,7 @@ func (p *Partial) Commit() error {
 	if err != nil {
 		return fmt.Errorf("keep blob %s: %w", p.digest, err)
 	}
-	return store.SyncDir(filepath.Dir(path))
+	return nil
 }
 
 // Leave keeps what has come for another time. After Commit or Discard it does nothing.
@@ -150,22 +150,26 @@ func (p *Partial) Discard() error {
 	return errors.Join(p.file.Close(), os.Remove(p.file.Name()))
 }
 
-// sweepPartials drops those that nobody went on with for long.
-func (s *Store) sweepPartials() error {
+// DropPartials drops those that nobody is at: all of them, or those that nobody went on
+// with for long. It gives the bytes that this freed.
+func (s *Store) DropPartials(all bool) (freed int64, err error) {
+	s.mu.Lock() // so that nobody goes on with one meanwhile
+	defer s.mu.Unlock()
 	dir := s.root.Path("blobs", partialDir)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > partialKept {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
+		digest, known := oci.FromHex(e.Name())
+		info, err := e.Info()
+		if err != nil || known && s.busy[digest] != nil || !all && time.Since(info.ModTime()) < partialKept {
+			continue
 		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return freed, err
+		}
+		freed += info.Size()
 	}
-	return nil
+	return freed, nil
 }

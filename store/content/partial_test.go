@@ -76,7 +76,7 @@ func TestPartialMismatch(t *testing.T) {
 	if err := os.Chtimes(path, old, old); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.sweepPartials(); err != nil {
+	if freed, err := s.DropPartials(false); err != nil || freed == 0 {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
