@@ -84,6 +84,13 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.db, err = meta.Open(ctx, database); err != nil {
 		return err
 	}
+	if s.cfg.Storage != "" {
+		bucket, err := blob.OpenS3(ctx, s.cfg.Storage, filepath.Join(s.cfg.Data, "spool"))
+		if err == nil {
+			s.blobs = bucket
+		}
+		return err
+	}
 	local, err := blob.OpenLocal(s.cfg.Data)
 	if err == nil {
 		s.blobs = local

@@ -151,14 +151,18 @@ func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs two programs")
 	}
+	p := start(t, filepath.Join(t.TempDir(), "hub"))
+	conformance(t, p, filepath.Join(p.data, "hub.db"))
+}
+
+func conformance(t *testing.T, p *process, database string) {
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "conformance")
 	out, err := tool(t.Context(), "testdata/conformance", []string{"GOFLAGS=-mod=mod", "CGO_ENABLED=0"}, "go", "build", "-o", bin, "github.com/opencontainers/distribution-spec/conformance")
 	if err != nil {
 		t.Skip("the conformance tests cannot be fetched: ", out)
 	}
-	p := start(t, filepath.Join(dir, "hub"))
-	user(t, filepath.Join(p.data, "hub.db"), "conformance", "correct horse battery")
+	user(t, database, "conformance", "correct horse battery")
 	results := filepath.Join(dir, "results")
 	out, err = tool(t.Context(), dir, []string{
 		"OCI_REGISTRY=" + strings.TrimPrefix(p.url, "http://"), "OCI_TLS=disabled", "OCI_RESULTS_DIR=" + results, "OCI_VERSION=1.1",

@@ -23,6 +23,7 @@ type place struct{ data, db, storage string }
 func (p *place) flags(f *pflag.FlagSet) {
 	f.StringVar(&p.data, "data", "", "Folder that the hub keeps everything in (needed)")
 	f.StringVar(&p.db, "db", "", "PostgreSQL's address, postgres://…, instead of SQLite in the folder")
+	f.StringVar(&p.storage, "storage", "", "Object store for blobs, s3://BUCKET/PREFIX?endpoint=HOST, instead of the folder;\nits keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 }
 
 func (p *place) config() (hub.Config, error) {
@@ -50,6 +51,7 @@ func serve(ctx context.Context, args []string, o streams) error {
 	f.StringVar(&s.public, "public-url", "", "How clients reach the hub, https://…; as their requests say if not given")
 	f.StringVar(&s.cert, "tls-cert", "", "File of the certificate, read again when it changes")
 	f.StringVar(&s.key, "tls-key", "", "File of the certificate's key")
+	f.DurationVar(&s.redirect, "redirect", 0, "Send clients to the object store for blobs, by addresses that are good for so long; 0 for not")
 	f.BoolVar(&s.closed, "closed", false, "Nobody registers by themselves")
 	f.StringVar(&s.quota, "quota", "", "Bytes that one owner's repositories may hold, such as 20GB")
 	f.StringSliceVar(&s.proxies, "trusted-proxy", nil, "Address or network whose X-Forwarded-For is believed")
@@ -84,6 +86,9 @@ func (s *serving) config(o streams) (cfg hub.Config, err error) {
 	cfg.PublicURL, cfg.Closed, cfg.Redirect = s.public, s.closed, s.redirect
 	if s.public != "" && !strings.HasPrefix(s.public, "http://") && !strings.HasPrefix(s.public, "https://") {
 		return cfg, misuse{fmt.Errorf("--public-url %q does not begin with https:// or http://", s.public)}
+	}
+	if s.redirect < 0 || s.redirect > 0 && s.storage == "" {
+		return cfg, misuse{errors.New("--redirect is for an object store: it needs --storage s3://…")}
 	}
 	if s.quota != "" {
 		if cfg.Quota, err = units.FromHumanSize(s.quota); err != nil || cfg.Quota <= 0 {
