@@ -118,34 +118,6 @@ func (n *snapshot) end(code int) {
 	n.code = code
 }
 
-// SetRestartPolicy changes the policy of a container, from its next exit on.
-func SetRestartPolicy(cs *Containers, ref string, p api.RestartPolicy) error {
-	c, err := cs.index.find(ref)
-	if err != nil {
-		return err
-	}
-	if err := validateRestart(p); err != nil {
-		return err
-	}
-	if p.Name == "" {
-		p.Name = "no"
-	}
-	_, err = c.change(false, func(n *snapshot) error {
-		if n.Host.AutoRemove && p.Name != "no" {
-			return invalid("Restart policy cannot be updated because AutoRemove is enabled for the container")
-		}
-		r, host := *n.record, *n.Host
-		host.RestartPolicy = p
-		r.Host = &host
-		if err := c.saveRecord(&r); err != nil {
-			return err
-		}
-		n.record = &r
-		return nil
-	})
-	return err
-}
-
 // atBoot reports whether an engine that comes up starts a container that does not run.
 // A stop by hand counts for unless-stopped alone.
 func atBoot(s *snapshot) bool {

@@ -28,6 +28,13 @@ func (w *world) ends(id string, code int, after time.Duration) *snapshot {
 	return c.now()
 }
 
+// follow gives a container another restart policy.
+func (w *world) follow(ref, policy string) {
+	w.t.Helper()
+	_, err := w.Control().Update(w.t.Context(), ref, api.UpdateContainer{RestartPolicy: api.RestartPolicy{Name: policy}})
+	w.must(err)
+}
+
 func TestBackOff(t *testing.T) {
 	w := newWorld(t)
 	w.clock = &fakeClock{now: time.Now()}
@@ -90,7 +97,7 @@ func TestRestartingState(t *testing.T) {
 	if s := w.index.get(id).now(); s.phase != exited || w.clock.pass() != -1 {
 		t.Fatal(s.phase)
 	}
-	w.must(SetRestartPolicy(w.Containers, "web", api.RestartPolicy{Name: "always"}))
+	w.follow("web", "always")
 	w.must(w.Start(ctx, "web"))
 	w.ends(id, 0, 0)
 	begin, next := time.Now(), w.wait("web", api.WaitNextExit)
@@ -181,7 +188,7 @@ func TestBoot(t *testing.T) {
 			case 3:
 				w.ends(id, 0, 0)
 			}
-			w.must(SetRestartPolicy(w.Containers, id, api.RestartPolicy{Name: name}))
+			w.follow(id, name)
 			want[name+"-"+how] = up[i]
 		}
 	}
