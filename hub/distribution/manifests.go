@@ -183,7 +183,7 @@ func read(raw []byte, declared string) (*manifest, error) {
 	declared = strings.TrimSpace(declared)
 	m := &manifest{blobs: map[oci.Digest]int64{}, manifests: map[oci.Digest]int64{}}
 	var subject *oci.Descriptor
-	annotations := map[string]string{}
+	var annotations map[string]string
 	if index != nil {
 		m.media, m.artifact, subject, annotations = index.MediaType, index.ArtifactType, index.Subject, index.Annotations
 		for _, d := range index.Manifests {

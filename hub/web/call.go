@@ -50,8 +50,8 @@ type page struct {
 // notThere is the answer for all that is not there or not to be seen.
 var notThere = &meta.Refusal{Status: http.StatusNotFound, Message: "There is nothing here, or it is not yours to see."}
 
-// logInFirst sends somebody to the log-in, and back.
-var logInFirst = errors.New("log in first")
+// errLogInFirst sends somebody to the log-in, and back.
+var errLogInFirst = errors.New("log in first")
 
 // handler makes a handler of a function that writes a page or gives an error.
 func (s *Site) handler(do func(*call) error) http.Handler {
@@ -172,7 +172,7 @@ func (c *call) retry(refusal *meta.Refusal) {
 
 // fail answers with an error's page.
 func (c *call) fail(err error) {
-	if errors.Is(err, logInFirst) {
+	if errors.Is(err, errLogInFirst) {
 		next := c.r.URL.RequestURI()
 		if c.r.Method == http.MethodPost {
 			next = "/"
@@ -231,7 +231,7 @@ func sentence(s string) string {
 // user refuses who has not logged in.
 func (c *call) user() error {
 	if c.who.Anonymous() {
-		return logInFirst
+		return errLogInFirst
 	}
 	return nil
 }

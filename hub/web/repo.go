@@ -132,7 +132,7 @@ func (c *repoCall) may(ok bool) error {
 	case ok:
 		return nil
 	case c.who.Anonymous():
-		return logInFirst
+		return errLogInFirst
 	}
 	return &meta.Refusal{Status: http.StatusForbidden, Message: "You may not do that in " + c.Repo.Name + "."}
 }
