@@ -252,6 +252,20 @@ func TestModes(t *testing.T) {
 	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Source4 = netip.MustParseAddr("10.8.0.1") })
 	reaches(t, w.a, neighbourWire+":80", "10.8.0.1:")
 
+	set(func(g *netspec.Guard, f *netspec.Firewall) { g.Source6 = netip.MustParseAddr("fd08::1") })
+	reaches(t, w.a, "["+neighbourWire6+"]:80", "[fd08::1]:")
+
+	set(func(g *netspec.Guard, f *netspec.Firewall) {
+		g.Trusted = []string{"nosuch", "wan"}
+		publish(f, "tcp", "", direct, "br0")
+		publish(f, "tcp", "", direct6, "br0")
+	})
+	reaches(t, w.neighbour, direct, neighbourWire+":")
+	reaches(t, w.neighbour, direct6, "["+neighbourWire6+"]:")
+	refused(t, w.neighbour, "10.9.0.3:80")
+	refused(t, w.b, direct)
+	reaches(t, w.neighbour, published, neighbourWire+":")
+
 	set(func(g *netspec.Guard, f *netspec.Firewall) { f.Networks = f.Networks[1:]; f.Ports = f.Ports[2:] })
 	reaches(t, w.neighbour, hostWire+":8081", neighbourWire+":")
 	reaches(t, w.neighbour, direct, neighbourWire+":") // no longer ours to guard

@@ -28,7 +28,7 @@ type Interface struct {
 	Name    string            // inside: eth0
 	Host    string            // the host's end of a veth
 	Parent  string            // the bridge that Host is put on, or the parent
-	Mode    string            // of macvlan and ipvlan: bridge, private, vepa, passthru; l2, l3, l3s
+	Mode    string            // of macvlan and ipvlan: bridge, private, vepa, passthru; l2, l3, l3s, and then, after a comma, bridge, private or vepa
 	MAC     string            // empty: the kernel's choice, which ipvlan takes from its parent
 	Addrs   []netip.Prefix    // the container's
 	Routes  []Route           // default ones, too
@@ -59,6 +59,8 @@ type Guard struct {
 	Subnets    []netip.Prefix
 	Masquerade bool
 	Source4    netip.Addr // what to masquerade as (com.docker.network.host_ipv4), if not the outgoing address
+	Source6    netip.Addr // the same for IPv6
+	Trusted    []string   // interfaces from which what is published is reached by the containers' own addresses, too (Port without Host)
 	ICC        bool       // containers of the network may talk to each other
 	Internal   bool       // nothing comes in or goes out
 	Mode4      string     // nat, nat-unprotected, routed or isolated: gateway_mode_ipv4
@@ -67,7 +69,7 @@ type Guard struct {
 
 // Port is one published port. One at a loopback address is only guarded against who is
 // outside: who is inside comes by engine/proxy. One without Host is a container's port that is open
-// to direct access, in the gateway mode routed.
+// to direct access, in the gateway mode routed, or from the interfaces that are trusted.
 type Port struct {
 	Proto     string         // tcp, udp or sctp
 	Host      netip.AddrPort // an unspecified address stands for all of its family

@@ -29,7 +29,7 @@ type claim struct {
 // the host and other engines have.
 func (s *shelf) choosing(f func(taken []netip.Prefix) error) error {
 	unlock, err := store.Wait(filepath.Join(s.common, lockName))
-	for errors.Is(err, fs.ErrNotExist) { // another engine has swept the folder, which was empty
+	for errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) { // another engine has swept the folder, which was empty
 		if err = os.MkdirAll(s.common, 0o710); err == nil {
 			unlock, err = store.Wait(filepath.Join(s.common, lockName))
 		}
@@ -126,7 +126,12 @@ func sweepFolder(dir string) error {
 			return nil
 		}
 	}
-	return os.RemoveAll(dir)
+	// Aside first: who comes now finds none, and makes another, with a lock of its own.
+	aside := fmt.Sprintf("%s.gone-%d", dir, os.Getpid())
+	if err := os.Rename(dir, aside); err != nil {
+		return err
+	}
+	return os.RemoveAll(aside)
 }
 
 // sweep takes away what a removal that was cut off has left: the link of a network whose

@@ -196,6 +196,9 @@ func (n *network) spec(e *Endpoint, way4, way6 bool) netspec.Interface {
 	}
 	if n.Driver != "bridge" {
 		i.Kind, i.Parent, i.Mode = n.Driver, n.opts.Parent, n.opts.Mode
+		if n.opts.Flag != "" {
+			i.Mode += "," + n.opts.Flag
+		}
 		if n.Driver == "ipvlan" && n.opts.Mode != "l2" { // there is no neighbour to ask
 			for k := range i.Routes {
 				i.Routes[k].Gateway = netip.Addr{}

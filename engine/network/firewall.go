@@ -46,7 +46,7 @@ func (ns *Networks) firewall() netspec.Firewall {
 			continue
 		}
 		g := netspec.Guard{
-			Bridge: n.opts.Bridge, Masquerade: n.opts.Masquerade && !n.Internal, Source4: n.opts.Source4, ICC: n.opts.ICC,
+			Bridge: n.opts.Bridge, Masquerade: n.opts.Masquerade && !n.Internal, Source4: n.opts.Source4, Source6: n.opts.Source6, Trusted: n.opts.Trusted, ICC: n.opts.ICC,
 			Internal: n.Internal, Mode4: cmp.Or(n.opts.Mode4, "nat"), Mode6: cmp.Or(n.opts.Mode6, "nat"),
 		}
 		for _, p := range n.Pools {
@@ -56,7 +56,12 @@ func (ns *Networks) firewall() netspec.Firewall {
 	}
 	for _, m := range ns.members {
 		for _, p := range m.Ports {
-			if s, ok := p.spec(ns); ok {
+			s, ok := p.spec(ns)
+			if ok {
+				f.Ports = append(f.Ports, s)
+			}
+			if ok && s.Host.IsValid() && len(ns.byID[p.Network].opts.Trusted) > 0 {
+				s.Host = netip.AddrPort{}
 				f.Ports = append(f.Ports, s)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"lighter/api"
 )
@@ -21,10 +22,13 @@ type options struct {
 	Mode6       string
 	Binding     netip.Addr // where ports are published by default; invalid: everywhere
 	Source4     netip.Addr // what to masquerade as
-	Prefix      string     // of the interfaces' names inside
-	Default     bool       // it is the engine's own bridge
-	Parent      string     // of macvlan and ipvlan
-	Mode        string     // of macvlan and ipvlan
+	Source6     netip.Addr
+	Trusted     []string // interfaces of the host from which published ports are open to direct access
+	Prefix      string   // of the interfaces' names inside
+	Default     bool     // it is the engine's own bridge
+	Parent      string   // of macvlan and ipvlan
+	Mode        string   // of macvlan and ipvlan
+	Flag        string   // of ipvlan
 }
 
 // Names of driver options.
@@ -89,15 +93,14 @@ func parseOptions(r *record) (options, error) {
 		known = map[string]func(string) error{
 			optName: func(v string) error { o.Bridge = v; return nil }, optMasquerade: isBool(&o.Masquerade), optICC: isBool(&o.ICC),
 			optBinding: isAddr(&o.Binding), optDefault: isBool(&o.Default), optInhibit: isBool(&o.InhibitIPv4),
-			optMode4: isMode(&o.Mode4), optMode6: isMode(&o.Mode6), optHost4: isAddr(&o.Source4),
+			optMode4: isMode(&o.Mode4), optMode6: isMode(&o.Mode6), optHost4: isAddr(&o.Source4), optHost6: isAddr(&o.Source6),
+			optTrusted: func(v string) error {
+				o.Trusted = strings.FieldsFunc(v, func(c rune) bool { return c == ':' })
+				return nil
+			},
 			optIPv4: isBool(&v4), optIPv6: isBool(&v6),
 			optMTU:   func(v string) (err error) { o.MTU, err = strconv.Atoi(v); return err },
 			optIface: func(v string) error { o.Prefix = v; return nil },
-		}
-		for _, not := range []string{optTrusted, optHost6} {
-			if _, set := r.Options[not]; set {
-				return o, api.Errorf(api.NotImplemented, "the network option %s is not built yet", not)
-			}
 		}
 	case "macvlan", "ipvlan":
 		known = map[string]func(string) error{
@@ -151,6 +154,8 @@ var modes = map[string][]string{
 	"ipvlan":  {"l2", "l3", "l3s"},
 }
 
+var ipvlanFlags = []string{"bridge", "private", "vepa"}
+
 func (o *options) checkParent(r *record) error {
 	allowed := modes[r.Driver]
 	if allowed == nil {
@@ -162,8 +167,11 @@ func (o *options) checkParent(r *record) error {
 	if !slices.Contains(allowed, o.Mode) {
 		return api.Errorf(api.Internal, "requested %s mode '%s' is not valid, '%s' mode is the %s driver default", r.Driver, o.Mode, allowed[0], r.Driver)
 	}
-	if flag := r.Options["ipvlan_flag"]; r.Driver == "ipvlan" && flag != "" && flag != "bridge" {
-		return api.Errorf(api.NotImplemented, "the ipvlan flag %q is not built yet: there is bridge", flag)
+	if flag := r.Options["ipvlan_flag"]; r.Driver == "ipvlan" && flag != "" {
+		if !slices.Contains(ipvlanFlags, flag) {
+			return api.Errorf(api.Internal, "requested ipvlan flag '%s' is not valid, 'bridge' is the ipvlan driver default", flag)
+		}
+		o.Flag = flag
 	}
 	if o.Parent == "lo" {
 		return api.Errorf(api.Internal, "loopback interface is not a valid %s parent link", r.Driver)

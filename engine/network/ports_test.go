@@ -103,3 +103,25 @@ func TestPublishMore(t *testing.T) {
 	}
 	w.refuses(w.Publish("nosuch", []Ask{one(1)}, nil), api.Conflict, "on no bridge network")
 }
+
+// TestTrusted has interfaces of the host's from which published ports are open to direct access,
+// and addresses to appear as.
+func TestTrusted(t *testing.T) {
+	w := newWorld(t)
+	w.create("n", subnets(api.IPAMPool{Subnet: "10.1.0.0/24"}), func(c *api.CreateNetwork) {
+		c.Options = map[string]string{optTrusted: "eth7:eth8", optHost4: "192.0.2.9", optHost6: "2001:db8::9"}
+	})
+	ask := Ask{Proto: "tcp", Port: 80, First: 8080, Last: 8080, Host: netip.IPv4Unspecified()}
+	if _, err := w.Join(t.Context(), Wish{ID: "c", Name: "c", Ends: []End{{"n", &api.EndpointSettings{}}}, Ports: []Ask{ask}}); err != nil {
+		t.Fatal(err)
+	}
+	g := w.machine.fire.Networks[0]
+	if !slices.Equal(g.Trusted, []string{"eth7", "eth8"}) || g.Source4.String() != "192.0.2.9" || g.Source6.String() != "2001:db8::9" {
+		t.Errorf("%+v", g)
+	}
+	if p := w.machine.fire.Ports; len(p) != 2 || p[0].Host.IsValid() || p[0].Container != p[1].Container || p[1].Host.Port() != 8080 {
+		t.Errorf("%+v", p)
+	}
+	_, err := w.Create(t.Context(), api.CreateNetwork{Name: "x", Driver: "ipvlan", Options: map[string]string{"ipvlan_flag": "nosuch"}})
+	w.refuses(err, api.Internal, "requested ipvlan flag 'nosuch' is not valid, 'bridge' is the ipvlan driver default")
+}

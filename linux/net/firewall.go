@@ -114,18 +114,28 @@ func entry(g netspec.Guard) []string {
 		case "nat-unprotected":
 			rules = append(rules, rule(notFrom(g.Bridge), ipv(six), accept))
 		case "routed":
-			echo := rule(ipv(false), meta(unix.NFT_META_L4PROTO, cell(0)), is(string([]byte{unix.IPPROTO_ICMP})), accept)
-			open := rule(ipv(false), destination(false, cell(0)), service(1), in("open4"), accept)
+			echo := byte(unix.IPPROTO_ICMP)
 			if six {
-				echo = rule(ipv(true), meta(unix.NFT_META_L4PROTO, cell(0)), is(string([]byte{unix.IPPROTO_ICMPV6})), accept)
-				open = rule(ipv(true), destination(true, cell(0)), service(4), in("open6"), accept)
+				echo = unix.IPPROTO_ICMPV6
 			}
-			rules = append(rules, open, echo)
+			rules = append(rules, rule(open(six), accept), rule(ipv(six), meta(unix.NFT_META_L4PROTO, cell(0)), is(string([]byte{echo})), accept))
 		case "isolated":
 			rules = append(rules, rule(ipv(six), drop))
+		default:
+			for _, link := range g.Trusted {
+				rules = append(rules, rule(fromLink(link), open(six), accept))
+			}
 		}
 	}
 	return append(rules, published, drop)
+}
+
+// open is whether the packet goes to a port that is open to direct access.
+func open(six bool) string {
+	if six {
+		return ipv(true) + destination(true, cell(0)) + service(4) + in("open6")
+	}
+	return ipv(false) + destination(false, cell(0)) + service(1) + in("open4")
 }
 
 // sources has what leaves a network come from an address of the host's, and what a
@@ -147,6 +157,8 @@ func (t *Table) sources(networks []netspec.Guard) {
 			case !g.Masquerade:
 			case g.Source4.IsValid() && subnet.Addr().Is4():
 				rules = append(rules, rule(fromSubnet(subnet), notTo(g.Bridge), appearAs(g.Source4)))
+			case g.Source6.IsValid() && subnet.Addr().Is6():
+				rules = append(rules, rule(fromSubnet(subnet), notTo(g.Bridge), appearAs(g.Source6)))
 			default:
 				rules = append(rules, rule(fromSubnet(subnet), notTo(g.Bridge), masquerade))
 			}

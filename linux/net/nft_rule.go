@@ -201,11 +201,11 @@ func constant(value string, to uint32) string {
 	})
 }
 
-// appearAs has the packet come from an IPv4 address.
+// appearAs has the packet come from an address.
 func appearAs(a netip.Addr) string {
 	return constant(string(a.AsSlice()), cell(0)) + expr("nat", func(b *Batch) {
 		b.net32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT)
-		b.net32(unix.NFTA_NAT_FAMILY, uint32(proto(false)))
+		b.net32(unix.NFTA_NAT_FAMILY, uint32(proto(a.Is6())))
 		b.net32(unix.NFTA_NAT_REG_ADDR_MIN, cell(0))
 	})
 }
