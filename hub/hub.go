@@ -79,11 +79,15 @@ func Open(ctx context.Context, cfg Config) (s *Server, err error) {
 func (s *Server) open(ctx context.Context) (err error) {
 	database := s.cfg.Database
 	if database == "" {
-		database = filepath.Join(s.cfg.Data, "hub.db")
+		database = filepath.Join(s.cfg.Data, databaseName)
 	}
 	if s.db, err = meta.Open(ctx, database); err != nil {
 		return err
 	}
+	return s.openBlobs(ctx)
+}
+
+func (s *Server) openBlobs(ctx context.Context) error {
 	if s.cfg.Storage != "" {
 		bucket, err := blob.OpenS3(ctx, s.cfg.Storage, filepath.Join(s.cfg.Data, "spool"))
 		if err == nil {

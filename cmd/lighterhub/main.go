@@ -36,6 +36,8 @@ func commands() []command {
 		{"repo", "List repositories, make them public or private, remove them", repo},
 		{"audit", "Show who changed what", audit},
 		{"gc", "Remove what no image needs; also while the hub serves", gc},
+		{"backup", "Write a backup; also while the hub serves", backup},
+		{"restore", "Make a hub of a backup", restore},
 		{"version", "Show the version", version},
 	}
 }

@@ -154,6 +154,15 @@ func (d *DB) Close() error {
 	return errors.Join(d.read.Close(), d.write.Close())
 }
 
+// Snapshot copies an SQLite database, as it is at one moment, to a file that is not there.
+func (d *DB) Snapshot(ctx context.Context, path string) error {
+	if d.pg {
+		return errors.New("PostgreSQL is not in a file of ours")
+	}
+	_, err := d.read.ExecContext(ctx, `VACUUM INTO ?`, path)
+	return err
+}
+
 // Postgres reports whether the database is PostgreSQL, for the few queries that have to
 // be written twice.
 func (d *DB) Postgres() bool { return d.pg }
