@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -100,39 +99,6 @@ func removeNetworks(ctx context.Context, a *App, names []string, force bool) err
 		return &exitError{code: 1, text: "exit status 1"}
 	}
 	return nil
-}
-
-func newNetworkPrune(a *App) *cobra.Command {
-	var force bool
-	filters := newFilters()
-	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 "Remove all networks that no container is on",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			if !force {
-				const warning = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?"
-				if yes, err := a.confirm(ctx, warning); err != nil || !yes {
-					return pruneRefused(err, "network")
-				}
-			}
-			c, err := a.Client()
-			if err != nil {
-				return err
-			}
-			report, err := c.Networks().Prune(ctx, pruneFilters(a, filters.values))
-			if err == nil && len(report.NetworksDeleted) > 0 {
-				fmt.Fprintf(a.Out, "Deleted Networks:\n%s\n\n", strings.Join(report.NetworksDeleted, "\n"))
-			}
-			return err
-		},
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not ask first")
-	cmd.Flags().Var(filters, "filter", `Remove only what matches (such as "until=<timestamp>")`)
-	return cmd
 }
 
 // completeNetworks completes the names of networks, without those that stand there

@@ -12,45 +12,152 @@ import (
 	"github.com/spf13/cobra"
 
 	"lighter/api"
+	"lighter/client"
 )
 
-func newContainerPrune(a *App) *cobra.Command {
-	var force bool
+// pruning removes what is unused of one kind, and tells what went.
+type pruning func(context.Context, *client.Client, api.Filters) (space uint64, text string, err error)
+
+// pruneVerb is the `prune` of one noun.
+type pruneVerb struct {
+	noun, short, filter string                        // of the help; filter is an example of one
+	all                 string                        // what --all does; empty where there is none
+	warning             func(all bool) string         // what would go
+	ask                 func(bool, api.Filters) error // what --all means in filters; may be nil
+	prune               pruning
+	sizeless            bool // where nothing is known of space
+}
+
+func newPrune(a *App, v pruneVerb) *cobra.Command {
+	var force, all bool
 	filters := newFilters()
 	cmd := &cobra.Command{
 		Use:                   "prune [OPTIONS]",
-		Short:                 "Remove all stopped containers",
+		Short:                 v.short,
 		Args:                  noArgs,
 		DisableFlagsInUseLine: true,
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			if !force {
-				const warning = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?"
-				if yes, err := a.confirm(ctx, warning); err != nil || !yes {
-					return pruneRefused(err, "container")
+			filter := pruneFilters(a, filters.values)
+			if v.ask != nil {
+				if err := v.ask(all, filter); err != nil {
+					return err
 				}
 			}
-			c, err := a.Client()
-			if err != nil {
-				return err
-			}
-			report, err := c.Containers().Prune(ctx, pruneFilters(a, filters.values))
-			if err != nil {
-				return err
-			}
-			space := uint64(0)
-			if len(report.ContainersDeleted) > 0 {
-				fmt.Fprintf(a.Out, "Deleted Containers:\n%s\n\n", strings.Join(report.ContainersDeleted, "\n"))
-				space = report.SpaceReclaimed
-			}
-			fmt.Fprintln(a.Out, "Total reclaimed space:", units.HumanSize(float64(space)))
-			return nil
+			return v.run(cmd.Context(), a, force, v.warning(all), filter)
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not ask first")
-	cmd.Flags().Var(filters, "filter", `Remove only what matches (such as "until=<timestamp>")`)
+	f := cmd.Flags()
+	f.BoolVarP(&force, "force", "f", false, "Do not ask first")
+	if v.all != "" {
+		f.BoolVarP(&all, "all", "a", false, v.all)
+	}
+	f.Var(filters, "filter", fmt.Sprintf("Remove only what matches (such as %q)", v.filter))
 	return cmd
+}
+
+func (v *pruneVerb) run(ctx context.Context, a *App, force bool, warning string, filter api.Filters) error {
+	if !force {
+		if yes, err := a.confirm(ctx, "WARNING! This will remove "+warning+".\nAre you sure you want to continue?"); err != nil || !yes {
+			return pruneRefused(err, v.noun)
+		}
+	}
+	c, err := a.Client()
+	if err != nil {
+		return err
+	}
+	space, text, err := v.prune(ctx, c, filter)
+	if err != nil {
+		return err
+	}
+	if text != "" {
+		fmt.Fprintln(a.Out, text)
+	} else {
+		space = 0
+	}
+	if !v.sizeless {
+		fmt.Fprintln(a.Out, "Total reclaimed space:", units.HumanSize(float64(space)))
+	}
+	return nil
+}
+
+func newContainerPrune(a *App) *cobra.Command {
+	return newPrune(a, pruneVerb{
+		noun: "container", short: "Remove all stopped containers", filter: "until=<timestamp>", prune: pruneContainers,
+		warning: func(bool) string { return "all stopped containers" },
+	})
+}
+
+func newNetworkPrune(a *App) *cobra.Command {
+	return newPrune(a, pruneVerb{
+		noun: "network", short: "Remove all networks that no container is on", filter: "until=<timestamp>", prune: pruneNetworks, sizeless: true,
+		warning: func(bool) string { return "all custom networks not used by at least one container" },
+	})
+}
+
+func newImagePrune(a *App) *cobra.Command {
+	return newPrune(a, pruneVerb{
+		noun: "image", short: "Remove unused images", filter: "until=<timestamp>", prune: pruneImages,
+		all: "Remove all that no container uses, not just those without a name",
+		warning: func(all bool) string {
+			if all {
+				return "all images without at least one container associated to them"
+			}
+			return "all dangling images"
+		},
+		ask: func(all bool, f api.Filters) error { f.Add("dangling", fmt.Sprint(!all)); return nil },
+	})
+}
+
+func newVolumePrune(a *App) *cobra.Command {
+	return newPrune(a, pruneVerb{
+		noun: "volume", short: "Remove volumes that no container has", filter: "label=<label>", prune: pruneVolumes,
+		all: "Remove those that have a name, too",
+		warning: func(all bool) string {
+			if all {
+				return "all local volumes not used by at least one container"
+			}
+			return "anonymous local volumes not used by at least one container"
+		},
+		ask: func(all bool, f api.Filters) error {
+			if !all {
+				return nil
+			}
+			if len(f["all"]) > 0 {
+				return errors.New("conflicting options: cannot specify both --all and --filter all=1")
+			}
+			f.Add("all", "true")
+			return nil
+		},
+	})
+}
+
+func pruneContainers(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
+	r, err := c.Containers().Prune(ctx, f)
+	return r.SpaceReclaimed, deleted("Containers", r.ContainersDeleted), err
+}
+
+func pruneNetworks(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
+	r, err := c.Networks().Prune(ctx, f)
+	return 0, deleted("Networks", r.NetworksDeleted), err
+}
+
+func pruneVolumes(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
+	r, err := c.Volumes().Prune(ctx, f)
+	return r.SpaceReclaimed, deleted("Volumes", r.VolumesDeleted), err
+}
+
+func pruneImages(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
+	r, err := c.Images().Prune(ctx, f)
+	return r.SpaceReclaimed, deleted("Images", deletedImages(r.ImagesDeleted)), err
+}
+
+// deleted lists what went; nothing when that is nothing.
+func deleted(title string, names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "Deleted " + title + ":\n" + strings.Join(names, "\n") + "\n"
 }
 
 // errCancelled ends a command that the user thought better of: nothing is printed,

@@ -68,42 +68,20 @@ func (p *systemPrune) run(ctx context.Context, a *App) error {
 	return nil
 }
 
-// pruning removes what is unused of one kind, and tells what went.
-type pruning func(context.Context, *client.Client, api.Filters) (space uint64, text string, err error)
-
 // kinds are what is pruned, in order: what goes sets free what comes later.
 func (p *systemPrune) kinds() []pruning {
-	gone := func(title string, names []string) string {
-		if len(names) == 0 {
-			return ""
-		}
-		return title + "\n" + strings.Join(names, "\n") + "\n"
-	}
-	list := []pruning{
-		func(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
-			r, err := c.Containers().Prune(ctx, f)
-			return r.SpaceReclaimed, gone("Deleted Containers:", r.ContainersDeleted), err
-		},
-		func(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
-			r, err := c.Networks().Prune(ctx, f)
-			return 0, gone("Deleted Networks:", r.NetworksDeleted), err
-		},
-	}
+	list := []pruning{pruneContainers, pruneNetworks}
 	if p.volumes {
-		list = append(list, func(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
-			r, err := c.Volumes().Prune(ctx, f)
-			return r.SpaceReclaimed, gone("Deleted Volumes:", r.VolumesDeleted), err
-		})
+		list = append(list, pruneVolumes)
 	}
 	return append(list,
 		func(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
 			f.Add("dangling", fmt.Sprint(!p.all))
-			r, err := c.Images().Prune(ctx, f)
-			return r.SpaceReclaimed, gone("Deleted Images:", deletedImages(r.ImagesDeleted)), err
+			return pruneImages(ctx, c, f)
 		},
 		func(ctx context.Context, c *client.Client, f api.Filters) (uint64, string, error) {
 			r, err := c.System().PruneBuilds(ctx, p.all, f)
-			return r.SpaceReclaimed, gone("Deleted build cache objects:", r.CachesDeleted), err
+			return r.SpaceReclaimed, deleted("build cache objects", r.CachesDeleted), err
 		})
 }
 

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"lighter/api"
@@ -78,55 +76,6 @@ func newVolumeRm(a *App) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Pass over volumes that there are not")
-	return cmd
-}
-
-func newVolumePrune(a *App) *cobra.Command {
-	var force, all bool
-	filters := newFilters()
-	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 "Remove volumes that no container has",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			filter := pruneFilters(a, filters.values)
-			warning := "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue?"
-			if all {
-				if len(filter["all"]) > 0 {
-					return errors.New("conflicting options: cannot specify both --all and --filter all=1")
-				}
-				filter.Add("all", "true")
-				warning = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue?"
-			}
-			if !force {
-				if yes, err := a.confirm(ctx, warning); err != nil || !yes {
-					return pruneRefused(err, "volume")
-				}
-			}
-			c, err := a.Client()
-			if err != nil {
-				return err
-			}
-			report, err := c.Volumes().Prune(ctx, filter)
-			if err != nil {
-				return err
-			}
-			space := uint64(0)
-			if len(report.VolumesDeleted) > 0 {
-				fmt.Fprintf(a.Out, "Deleted Volumes:\n%s\n\n", strings.Join(report.VolumesDeleted, "\n"))
-				space = report.SpaceReclaimed
-			}
-			fmt.Fprintln(a.Out, "Total reclaimed space:", units.HumanSize(float64(space)))
-			return nil
-		},
-	}
-	f := cmd.Flags()
-	f.BoolVarP(&force, "force", "f", false, "Do not ask first")
-	f.BoolVarP(&all, "all", "a", false, "Remove those that have a name, too")
-	f.Var(filters, "filter", `Remove only what matches (such as "label=<label>")`)
 	return cmd
 }
 
