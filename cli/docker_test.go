@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -323,6 +324,10 @@ func essential(calls []call) []call {
 		wait := strings.HasSuffix(c.Path, "/wait") && c.Query != "" && !attached
 		if !look && !wait {
 			tidy(c.Body)
+			if query, err := url.ParseQuery(c.Query); err == nil {
+				query.Del("brief") // asks an engine of ours, and no other, for less
+				c.Query = query.Encode()
+			}
 			c.Path = strings.Replace(c.Path, "/4c4011d1adb4f21e4be410cc4c4011d1adb4f21e4be410cc4c4011d1adb4f21e/logs", "/c/logs", 1)
 			list = append(list, c)
 		}

@@ -43,7 +43,7 @@ func (l listing) write(w io.Writer, n int, row func(int) any) error {
 	}
 	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.Trim(format, " "))
 	var head, body bytes.Buffer
-	if parts, ok := plainFormat(format); ok && n > 0 && hasMethods(row(0), parts) {
+	if parts, ok := plainFormat(format); ok && n > 0 && findMethods(row(0), parts) {
 		for i := range n {
 			writePlain(&body, parts, reflect.ValueOf(row(i)))
 		}
@@ -93,8 +93,9 @@ func (headings) Label(name string) string {
 
 // part is a piece of a plain format: a text, or a placeholder's name.
 type part struct {
-	text  string
-	field bool
+	text   string
+	field  bool
+	method int // of a row, once findMethods has looked for it: a look-up costs more than the call
 }
 
 // plainFormat cuts a template that is made of texts and {{.Name}} alone, so that the
@@ -103,7 +104,7 @@ func plainFormat(format string) (parts []part, ok bool) {
 	for format != "" {
 		text, rest, found := strings.Cut(format, "{{")
 		if text != "" {
-			parts = append(parts, part{text, false})
+			parts = append(parts, part{text: text})
 		}
 		if !found {
 			break
@@ -117,16 +118,16 @@ func plainFormat(format string) (parts []part, ok bool) {
 		if name == "" || !unicode.IsUpper(rune(name[0])) || strings.ContainsFunc(name, func(r rune) bool { return !letter(r) && !unicode.IsDigit(r) }) {
 			return nil, false
 		}
-		parts = append(parts, part{name, true})
+		parts = append(parts, part{text: name, field: true})
 		format = after
 	}
 	return parts, true
 }
 
-// hasMethods tells whether every placeholder is a method that gives a string.
-func hasMethods(row any, parts []part) bool {
+// findMethods tells whether every placeholder is a method that gives a string, and notes which.
+func findMethods(row any, parts []part) bool {
 	t := reflect.TypeOf(row)
-	for _, p := range parts {
+	for i, p := range parts {
 		if !p.field {
 			continue
 		}
@@ -134,6 +135,7 @@ func hasMethods(row any, parts []part) bool {
 		if !ok || m.Type.NumIn() != 1 || m.Type.NumOut() != 1 || m.Type.Out(0).Kind() != reflect.String {
 			return false
 		}
+		parts[i].method = m.Index
 	}
 	return true
 }
@@ -141,7 +143,7 @@ func hasMethods(row any, parts []part) bool {
 func writePlain(w *bytes.Buffer, parts []part, row reflect.Value) {
 	for _, p := range parts {
 		if p.field {
-			w.WriteString(row.MethodByName(p.text).Call(nil)[0].String())
+			w.WriteString(row.Method(p.method).Call(nil)[0].String())
 		} else {
 			w.WriteString(p.text)
 		}

@@ -66,6 +66,7 @@ func listContainers(ctx context.Context, a *App, o psOptions) error {
 		a.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.")
 	}
 	list := client.ListOptions{All: o.all, Limit: o.last, Size: o.size, Filters: o.filters.values}
+	list.Brief = o.quiet || o.format == "" || o.format == "table" // no column of these shows more
 	if o.latest && o.last == -1 {
 		list.Limit = 1
 	}

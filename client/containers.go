@@ -168,6 +168,7 @@ type ListOptions struct {
 	All     bool
 	Limit   int // the newest so many; 0 for no bound
 	Size    bool
+	Brief   bool // an engine of ours may leave out labels, networks, mounts and host config
 	Filters api.Filters
 }
 
@@ -176,6 +177,7 @@ func (s Containers) List(ctx context.Context, o ListOptions) (v []api.ContainerS
 	query := url.Values{}
 	set(query, "all", o.All)
 	set(query, "size", o.Size)
+	set(query, "brief", o.Brief)
 	if o.Limit > 0 {
 		query.Set("limit", strconv.Itoa(o.Limit))
 	}

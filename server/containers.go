@@ -29,7 +29,7 @@ func (c *containers) list(w http.ResponseWriter, r *request) error {
 			filters.Add(key, v)
 		}
 	}
-	o := container.ListOptions{All: r.flag("all"), Size: r.flag("size"), Filters: filters}
+	o := container.ListOptions{All: r.flag("all"), Size: r.flag("size"), Brief: r.ours() && r.flag("brief"), Filters: filters}
 	if limit != nil {
 		o.Limit = *limit
 	}

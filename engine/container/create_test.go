@@ -1,6 +1,7 @@
 package container
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -191,6 +192,16 @@ func TestListFilters(t *testing.T) {
 		if err == nil || err.Error() != text {
 			t.Error(err)
 		}
+	}
+	full, _ := w.List(ctx, ListOptions{})
+	brief, _ := w.List(ctx, ListOptions{Brief: true})
+	if len(full) != 1 || full[0].Mounts == nil || full[0].Labels == nil || full[0].NetworkSettings == nil || full[0].HostConfig.NetworkMode == "" {
+		t.Error(full)
+	} else {
+		full[0].Mounts, full[0].Labels, full[0].NetworkSettings, full[0].HostConfig = nil, nil, nil, api.SummaryHostConfig{}
+	}
+	if !reflect.DeepEqual(full, brief) {
+		t.Errorf("brief: %+v\nfull: %+v", brief, full)
 	}
 	if list, _ := w.List(ctx, ListOptions{}); len(list) != 1 {
 		t.Error(list)

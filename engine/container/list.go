@@ -18,6 +18,7 @@ import (
 type ListOptions struct {
 	All     bool // those that do not run, too
 	Size    bool // with their sizes, which takes a walk
+	Brief   bool // without labels, networks, mounts and host config, which are most of an answer
 	Limit   int  // so many of the newest; 0 for no limit
 	Filters api.Filters
 }
@@ -47,7 +48,7 @@ func (cs *Containers) List(_ context.Context, o ListOptions) ([]api.ContainerSum
 		if !s.phase.up() && !o.All && o.Limit <= 0 || !f.passes(s, states) {
 			continue
 		}
-		sum := s.summary(now, seen, states(s))
+		sum := s.summary(now, seen, states(s), o.Brief)
 		if o.Size {
 			if sum.SizeRw, sum.SizeRootFs, err = cs.Layers.Usage(s.ID); err != nil {
 				return nil, fmt.Errorf("size of container %s: %w", short(s.ID), err)
@@ -74,14 +75,19 @@ func (cs *Containers) Count() (all, runs, pauses int) {
 }
 
 // summary makes an entry of the list.
-func (s *snapshot) summary(now time.Time, seen seen, st network.State) api.ContainerSummary {
-	return api.ContainerSummary{
+func (s *snapshot) summary(now time.Time, seen seen, st network.State, brief bool) api.ContainerSummary {
+	sum := api.ContainerSummary{
 		ID: s.ID, Names: []string{"/" + s.Name}, Image: seen.name(s), ImageID: s.Image,
-		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s, st), Labels: labels(s.Config),
+		Command: commandText(s.Config), Created: s.Created.Unix(), Ports: ports(s, st),
 		State: s.phase.String(), Status: s.status(now), Reason: s.Reason,
-		HostConfig:      api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations},
-		NetworkSettings: &api.SummaryNetworks{Networks: s.endpoints(st)}, Mounts: s.mountPoints(),
 	}
+	if brief {
+		return sum
+	}
+	sum.Labels, sum.Mounts = labels(s.Config), s.mountPoints()
+	sum.HostConfig = api.SummaryHostConfig{NetworkMode: s.Host.NetworkMode, Annotations: s.Host.Annotations}
+	sum.NetworkSettings = &api.SummaryNetworks{Networks: s.endpoints(st)}
+	return sum
 }
 
 // seen is the images that were looked up for a list already: name → id.
