@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 	"golang.org/x/term"
@@ -21,113 +25,256 @@ func showProgress(a *App, r io.Reader) error { return showProgressOn(a.Out, r) }
 
 // showProgressOn is showProgress on another file.
 func showProgressOn(out io.Writer, r io.Reader) error {
-	p := progressView{out: out, lines: map[string]int{}}
-	if f, ok := out.(*os.File); ok && terminal(f) {
-		p.live, p.terminal = true, f
+	f, ok := out.(*os.File)
+	if !ok || !terminal(f) {
+		return client.Decode(r, (&progressLines{out: out}).show)
 	}
-	return client.Decode(r, p.show)
-}
-
-type progressView struct {
-	out io.Writer
-
-	terminal *os.File // nil when out is none
-	live     bool
-	lines    map[string]int // by id: which line from the top of those under way
-}
-
-func (v *progressView) show(p api.Progress) error {
-	if p.Aux != nil {
-		return nil
-	}
-	up := 0
-	if p.ID != "" && (p.ProgressDetail != nil || p.Progress != "") {
-		line, ok := v.lines[p.ID]
-		if !ok {
-			line = len(v.lines)
-			v.lines[p.ID] = line
-			if v.live {
-				fmt.Fprintln(v.out)
-			}
+	v := &progressView{out: out, size: func() (int, int) {
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
+			return w, h
 		}
-		up = len(v.lines) - line
-	} else {
-		clear(v.lines) // what was printed since has moved them
-	}
-	if v.live && up > 0 {
-		fmt.Fprintf(v.out, "\x1b[%dA", up)
-	}
-	err := v.line(p)
-	if v.live && up > 0 {
-		fmt.Fprintf(v.out, "\x1b[%dB", up)
-	}
-	return err
+		return 80, 24
+	}}
+	return errors.Join(client.Decode(r, v.show), v.end())
 }
 
-func (v *progressView) line(p api.Progress) error {
-	if p.ErrorDetail != nil {
-		return &exitError{code: p.ErrorDetail.Code, text: p.ErrorDetail.Message}
-	}
-	if p.Error != "" {
-		return errors.New(p.Error)
-	}
-	end, bar := "", v.bar(p.ProgressDetail)
-	if v.live && p.Stream == "" && p.ProgressDetail != nil {
-		end = "\r"
-		fmt.Fprint(v.out, "\x1b[2K\r")
-	} else if bar != "" {
-		return nil // no bars where nothing can be written over
-	}
-	if p.ID != "" {
-		fmt.Fprintf(v.out, "%s: ", p.ID)
-	}
+// progressError is what a message says of the job's failure.
+func progressError(p api.Progress) error {
 	switch {
-	case p.ProgressDetail != nil && v.live:
-		fmt.Fprintf(v.out, "%s %s%s", p.Status, bar, end)
-	case p.Progress != "":
-		fmt.Fprintf(v.out, "%s %s%s", p.Status, p.Progress, end)
-	case p.Stream != "":
-		fmt.Fprintf(v.out, "%s%s", p.Stream, end)
-	default:
-		fmt.Fprintf(v.out, "%s%s\n", p.Status, end)
+	case p.ErrorDetail != nil:
+		return &exitError{code: p.ErrorDetail.Code, text: p.ErrorDetail.Message}
+	case p.Error != "":
+		return errors.New(p.Error)
 	}
 	return nil
 }
 
-// width is that of the terminal as it is now: people resize it.
-func (v *progressView) width() int {
-	if w, _, err := term.GetSize(int(v.terminal.Fd())); err == nil && w > 0 {
-		return w
+// progressLines prints where nothing can be written over.
+type progressLines struct{ out io.Writer }
+
+func (l *progressLines) show(p api.Progress) error {
+	if err := progressError(p); err != nil || p.Aux != nil {
+		return err
 	}
-	return 200
+	if d := p.ProgressDetail; d != nil && (d.Current > 0 || d.Total > 0) {
+		return nil // no bars here
+	}
+	text := p.Stream
+	if text == "" {
+		text = strings.TrimRight(p.Status+" "+p.Progress, " ") + "\n"
+	}
+	if p.ID != "" {
+		text = p.ID + ": " + text
+	}
+	_, err := io.WriteString(l.out, text)
+	return err
 }
 
-// bar draws how far something is: a bar where the terminal is wide enough, and the counts.
-func (v *progressView) bar(d *api.ProgressDetail) string {
-	switch {
-	case d == nil || d.Current <= 0 && d.Total <= 0:
-		return ""
-	case d.Total <= 0 && d.Units != "":
-		return fmt.Sprintf("%d %s", d.Current, d.Units)
-	case d.Total <= 0:
-		return fmt.Sprintf("%8v", units.HumanSize(float64(d.Current)))
+// progressView keeps a block of rows at the end of a terminal, one for each thing under
+// way. What changes is written in one piece, over what was there, so that nothing flickers.
+type progressView struct {
+	out  io.Writer
+	size func() (columns, rows int) // of the terminal as it is now: people resize it
+	now  func() time.Time           // nil for time.Now
+
+	rows   []*progressRow
+	shown  []string // the lines that stand there, from the top
+	hidden bool     // the cursor
+	buf    bytes.Buffer
+}
+
+// progressRow is one thing under way.
+type progressRow struct {
+	id   string
+	last api.Progress
+
+	began time.Time // of what is done with it now
+	first int64     // bytes that were done by then
+}
+
+const (
+	hideCursor = "\x1b[?25l"
+	showCursor = "\x1b[?25h"
+	eraseLine  = "\x1b[K" // to its end
+	eraseBelow = "\x1b[J"
+)
+
+func (v *progressView) show(p api.Progress) error {
+	if err := progressError(p); err != nil || p.Aux != nil {
+		return err
 	}
-	text := ""
-	if !v.live || v.width() > 110 {
-		done := min(int(float64(d.Current)/float64(d.Total)*100)/2, 50)
-		text = "[" + strings.Repeat("=", done) + ">" + strings.Repeat(" ", 50-done) + "] "
+	if p.ID != "" && (p.ProgressDetail != nil || p.Progress != "") {
+		v.note(p)
+		return v.draw(false)
 	}
-	switch {
-	case d.HideCounts:
-	case d.Units != "" && d.Current > d.Total:
-		text += fmt.Sprintf("%d %s", d.Current, d.Units)
-	case d.Units != "":
-		text += fmt.Sprintf("%d/%d %s", d.Current, d.Total, d.Units)
-	default:
-		text += fmt.Sprintf("%8v", units.HumanSize(float64(d.Current)))
-		if d.Current <= d.Total {
-			text += "/" + units.HumanSize(float64(d.Total))
+	// A line of its own: what stands above it stays as it is.
+	if err := v.settle(); err != nil {
+		return err
+	}
+	return (&progressLines{out: v.out}).show(p)
+}
+
+// note puts a message in its row.
+func (v *progressView) note(p api.Progress) {
+	n := slices.IndexFunc(v.rows, func(r *progressRow) bool { return r.id == p.ID })
+	if n < 0 {
+		n = len(v.rows)
+		v.rows = append(v.rows, &progressRow{id: p.ID})
+	}
+	r := v.rows[n]
+	if r.last.Status != p.Status && p.ProgressDetail != nil {
+		r.began, r.first = v.clock(), p.ProgressDetail.Current
+	}
+	r.last = p
+}
+
+func (v *progressView) clock() time.Time {
+	if v.now != nil {
+		return v.now()
+	}
+	return time.Now()
+}
+
+// draw brings the block up to date, in one write. All of its rows are drawn when it is to
+// stay; while things move, as many as the terminal is high.
+func (v *progressView) draw(all bool) error {
+	columns, height := v.size()
+	lines := v.lines(columns, height-1, all)
+	b := &v.buf
+	b.Reset()
+	if !v.hidden {
+		b.WriteString(hideCursor)
+		v.hidden = true
+	}
+	same := len(lines) == len(v.shown)
+	high := 0 // rows of the terminal that the block takes: one that has become narrower folds lines
+	for _, s := range v.shown {
+		width := utf8.RuneCountInString(s)
+		same = same && width < columns
+		high += max(1, (width+columns-1)/columns)
+	}
+	if high > 0 {
+		fmt.Fprintf(b, "\x1b[%dA\r", high)
+	}
+	if !same {
+		b.WriteString(eraseBelow)
+	}
+	for n, s := range lines {
+		if !same || v.shown[n] != s {
+			b.WriteString(s)
+			b.WriteString(eraseLine)
 		}
+		b.WriteString("\r\n")
+	}
+	v.shown = lines
+	_, err := v.out.Write(b.Bytes())
+	return err
+}
+
+// lines are the rows' texts, each shorter than a line of the terminal. Where there are more
+// than most, those that are done give way.
+func (v *progressView) lines(columns, most int, all bool) []string {
+	rows := v.rows
+	if !all && len(rows) > max(most, 1) {
+		most = max(most-1, 1)
+		under := slices.DeleteFunc(slices.Clone(rows), func(r *progressRow) bool { return !r.moving() })
+		if len(under) < most {
+			under = rows[len(rows)-most:]
+		}
+		rows = under[:most]
+	}
+	lines := make([]string, 0, len(rows)+1)
+	for _, r := range rows {
+		lines = append(lines, r.line(columns-1, v.clock()))
+	}
+	if more := len(v.rows) - len(rows); more > 0 {
+		lines = append(lines, cutTo(fmt.Sprintf("… and %d more", more), columns-1))
+	}
+	return lines
+}
+
+// settle leaves the block where it is, whole.
+func (v *progressView) settle() error {
+	if len(v.rows) == 0 {
+		return nil
+	}
+	err := v.draw(true)
+	v.rows, v.shown = nil, nil
+	return err
+}
+
+// end gives the terminal back.
+func (v *progressView) end() error {
+	err := v.settle()
+	if v.hidden {
+		_, writeErr := io.WriteString(v.out, showCursor)
+		v.hidden, err = false, errors.Join(err, writeErr)
+	}
+	return err
+}
+
+// moving reports whether a row has a bar.
+func (r *progressRow) moving() bool {
+	d := r.last.ProgressDetail
+	return d != nil && d.Current > 0 && d.Current != d.Total
+}
+
+// line is the row's text in at most so many columns: what is done, a bar where there is
+// room for one, counts, and the speed.
+func (r *progressRow) line(columns int, now time.Time) string {
+	head := r.id + ": " + r.last.Status
+	d := r.last.ProgressDetail
+	if d == nil || d.Current <= 0 && d.Total <= 0 {
+		return cutTo(strings.TrimRight(head+" "+r.last.Progress, " "), columns)
+	}
+	counts := progressCounts(d)
+	if took := now.Sub(r.began); d.Units == "" && !d.HideCounts && took > time.Second && d.Current > r.first {
+		counts += fmt.Sprintf("  %s/s", units.HumanSize(float64(d.Current-r.first)/took.Seconds()))
+	}
+	const least, widest, brackets = 10, 50, 4
+	room := min(columns-utf8.RuneCountInString(head)-utf8.RuneCountInString(counts)-brackets, widest)
+	if d.Total > 0 && room >= least {
+		done := min(int(float64(d.Current)/float64(d.Total)*float64(room)), room-1)
+		head += " [" + strings.Repeat("=", max(done, 0)) + ">" + strings.Repeat(" ", room-1-max(done, 0)) + "]"
+	}
+	return cutTo(head+" "+counts, columns)
+}
+
+// progressCounts are the figures beside a bar.
+func progressCounts(d *api.ProgressDetail) string {
+	size := func(n int64) string {
+		if d.Units != "" {
+			return fmt.Sprint(n)
+		}
+		return units.HumanSize(float64(n))
+	}
+	text := fmt.Sprintf("%8s", size(d.Current))
+	if d.Units != "" {
+		text = size(d.Current)
+	}
+	if d.Total > 0 && d.Current <= d.Total {
+		text += "/" + size(d.Total)
+	}
+	if d.Units != "" {
+		text += " " + d.Units
+	}
+	if d.HideCounts {
+		return ""
 	}
 	return text
+}
+
+// cutTo cuts a text off at so many columns, and leaves out what would move the cursor:
+// statuses are the engine's, ids may be a registry's.
+func cutTo(s string, columns int) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, s)
+	if n := utf8.RuneCountInString(s); n > columns {
+		return string([]rune(s)[:max(columns, 0)])
+	}
+	return s
 }

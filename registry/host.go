@@ -46,7 +46,9 @@ func (c *Client) host(domain string) (*host, error) {
 	}
 	h := &host{}
 	name := domain
-	if domain == hub {
+	if domain == hub && c.cfg.Default != "" {
+		name = c.cfg.Default
+	} else if domain == hub {
 		for _, m := range c.cfg.Mirrors {
 			u, err := url.Parse(m)
 			if err != nil || u.Host == "" {

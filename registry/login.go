@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (c *Client) Search(ctx context.Context, domain, term string, limit int, cre
 	}
 	name := domain
 	if domain == hub {
-		name = legacyHub
+		name = cmp.Or(c.cfg.Default, legacyHub)
 	}
 	schemes := []string{"https"}
 	if c.insecure(name) {

@@ -24,6 +24,7 @@ import (
 // Config is how registries are reached. The zero value reaches public ones.
 type Config struct {
 	Insecure  []string // hosts (with ports) or networks whose TLS is not verified and may be absent; loopback always is such
+	Default   string   // the host (with its port) that names without a host lead to; empty for Docker Hub
 	Mirrors   []string // URLs that Docker Hub's images are pulled from first
 	CertsDir  string   // a folder a host, with ca.crt, client.cert and client.key; empty for none
 	UserAgent string

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -409,6 +411,73 @@ func TestMirror(t *testing.T) {
 	}
 	if _, err := client(t, Config{Mirrors: []string{"::"}}).host("docker.io"); err == nil {
 		t.Fatal("a mirror that is no URL was taken")
+	}
+}
+
+// Where another registry stands for Docker Hub, pulls, logins and searches of names without
+// a host go there, and nowhere else.
+func TestDefaultRegistry(t *testing.T) {
+	f := newFake(t)
+	f.manifests["team/app:1"], f.manifests["library/app:1"] = []byte("{}"), []byte("{}")
+	f.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v1/search" {
+			io.WriteString(w, `{"results":[{"name":"team/app"}]}`)
+		}
+		return r.URL.Path == "/v1/search"
+	}
+	c := client(t, Config{Default: f.host(), Mirrors: []string{"http://mirror.invalid"}})
+	for _, name := range []string{"app:1", "team/app:1", "docker.io/team/app:1"} {
+		ref, _ := oci.ParseReference(name)
+		if _, _, err := c.Repository(ref, Credentials{}).Manifest(t.Context(), "1"); err != nil {
+			t.Fatal(name, err)
+		}
+	}
+	for _, server := range []string{"", "index.docker.io"} {
+		if _, err := c.Login(t.Context(), server, Credentials{Username: "ann", Password: "pw"}); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := c.Search(t.Context(), server, "app", 5, Credentials{}); err != nil || len(found) != 1 {
+			t.Fatal(found, err)
+		}
+	}
+}
+
+// Which hosts may do without verified TLS.
+func TestInsecure(t *testing.T) {
+	c := client(t, Config{Insecure: []string{"plain.example:5000", "bare.example", "10.1.0.0/16", "fd00::/8"}})
+	for name, want := range map[string]bool{
+		"localhost": true, "localhost:5000": true, "127.0.0.1:80": true, "127.8.8.8": true, "[::1]:5000": true, "[::1]": true,
+		"plain.example:5000": true, "plain.example": false, "plain.example:5001": false,
+		"bare.example": true, "bare.example:443": true, "sub.bare.example": false,
+		"10.1.2.3:5000": true, "10.2.0.1": false, "[fd00::1]:5000": true, "[fe80::1]": false,
+		"localhost.example": false, "docker.io": false, "127.0.0.1.example": false,
+	} {
+		if got := c.insecure(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Registries are reached through the proxy that the operator names.
+func TestProxy(t *testing.T) {
+	f := newFake(t)
+	f.manifests["a:v1"] = []byte("{}")
+	through := ""
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		through = r.URL.Host
+		f.serve(w, r)
+	}))
+	defer proxy.Close()
+	to, _ := url.Parse(proxy.URL)
+	c := client(t, Config{Insecure: []string{"far.example"}, Proxy: func(r *http.Request) (*url.URL, error) {
+		if r.URL.Scheme == "https" {
+			return nil, &net.OpError{Op: "dial", Err: errors.New("nobody there")}
+		}
+		return to, nil
+	}})
+	ref, _ := oci.ParseReference("far.example/a:v1")
+	if _, _, err := c.Repository(ref, Credentials{}).Manifest(t.Context(), "v1"); err != nil || through != "far.example" {
+		t.Fatal(through, err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type registryConfig struct {
 	Insecure  []string `json:"insecure-registries"`
 	Mirrors   []string `json:"registry-mirrors"`
+	Default   string   `json:"default-registry"`
 	Downloads int      `json:"max-concurrent-downloads"`
 	Uploads   int      `json:"max-concurrent-uploads"`
 	Attempts  int      `json:"max-download-attempts"`
@@ -46,6 +47,7 @@ func defaultRegistries() registryConfig {
 func (c *registryConfig) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.Insecure, "insecure-registry", nil, "A registry (HOST:PORT or a network) that may do without verified TLS")
 	f.StringArrayVar(&c.Mirrors, "registry-mirror", nil, "A URL that Docker Hub's images are pulled from first")
+	f.StringVar(&c.Default, "default-registry", "", "The registry (HOST[:PORT]) that names without a host lead to, in place of Docker Hub")
 	f.IntVar(&c.Downloads, "max-concurrent-downloads", c.Downloads, "Layers that come at a time")
 	f.IntVar(&c.Uploads, "max-concurrent-uploads", c.Uploads, "Layers of an image that go up at a time")
 	f.IntVar(&c.Attempts, "max-download-attempts", c.Attempts, "How often a download is tried that breaks")
@@ -59,7 +61,7 @@ func (c *registryConfig) flags(f *pflag.FlagSet) {
 func (c *registryConfig) client() registry.Config {
 	proxy := (&httpproxy.Config{HTTPProxy: c.HTTPProxy, HTTPSProxy: c.HTTPSProxy, NoProxy: c.NoProxy}).ProxyFunc()
 	return registry.Config{
-		Insecure: c.Insecure, Mirrors: c.Mirrors, CertsDir: c.CertsDir, Attempts: c.Attempts,
+		Insecure: c.Insecure, Mirrors: c.Mirrors, Default: c.Default, CertsDir: c.CertsDir, Attempts: c.Attempts,
 		UserAgent: "lighter/" + api.Release,
 		Proxy:     func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
 	}

@@ -31,6 +31,12 @@ func serial(tell Tell) Tell {
 	}
 }
 
+// step tells that something under way has come to a point. Clients write it over what they
+// said of it before, which they do for messages with details, be they empty.
+func step(id, status string) api.Progress {
+	return api.Progress{ID: id, Status: status, ProgressDetail: &api.ProgressDetail{}}
+}
+
 // pace is how often progress is told at most.
 const pace = 100 * time.Millisecond
 

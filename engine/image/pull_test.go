@@ -108,7 +108,7 @@ func (r *rig) pull(name string) (string, error) {
 	ref, _ := oci.ParseReference(name)
 	var told strings.Builder
 	err := Exchange{r.Images}.Pull(r.t.Context(), ref, PullOptions{}, func(p api.Progress) {
-		if p.ProgressDetail == nil {
+		if p.ProgressDetail == nil || *p.ProgressDetail == (api.ProgressDetail{}) {
 			fmt.Fprintf(&told, "%s|%s\n", p.ID, p.Status)
 		}
 	})

@@ -103,7 +103,7 @@ func (p *push) run(ctx context.Context) error {
 	ids := make([]string, len(m.Layers))
 	for n, id := range p.img.Doc.DiffIDs() {
 		ids[n] = id.Short()
-		p.tell(api.Progress{ID: ids[n], Status: "Preparing"})
+		p.tell(step(ids[n], "Preparing"))
 	}
 	if err := p.layers(ctx, m, ids); err != nil {
 		return err
@@ -142,14 +142,14 @@ func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error 
 	var workers sync.WaitGroup
 	for n, l := range m.Layers {
 		if slices.ContainsFunc(m.Layers[:n], func(d oci.Descriptor) bool { return d.Digest == l.Digest }) {
-			p.tell(api.Progress{ID: ids[n], Status: "Layer already exists"})
+			p.tell(step(ids[n], "Layer already exists"))
 			continue // an image may have a layer twice
 		}
 		workers.Go(func() {
 			select {
 			case slots <- struct{}{}:
 			default:
-				p.tell(api.Progress{ID: ids[n], Status: "Waiting"})
+				p.tell(step(ids[n], "Waiting"))
 				slots <- struct{}{}
 			}
 			defer func() { <-slots }()
@@ -182,7 +182,7 @@ func (m metered) Read(b []byte) (int, error) { return m.Reader.Read(b) }
 func (p *push) upload(ctx context.Context, u registry.Upload, id string) error {
 	say := func(status string) {
 		if id != "" {
-			p.tell(api.Progress{ID: id, Status: status})
+			p.tell(step(id, status))
 		}
 	}
 	if err := ctx.Err(); err != nil {

@@ -122,11 +122,11 @@ func (p *pull) layers(ctx context.Context, img *Image, blobs []oci.Descriptor) (
 func (p *pull) expect(ctx context.Context, workers *sync.WaitGroup, d oci.Descriptor, chain oci.Digest) *arrival {
 	a := &arrival{blob: d, chain: chain, ready: make(chan struct{})}
 	if _, err := p.i.Layers.Get(string(chain)); err == nil {
-		p.tell(api.Progress{ID: d.Digest.Short(), Status: "Already exists"})
+		p.tell(step(d.Digest.Short(), "Already exists"))
 		return a
 	}
 	a.mine, a.tr = p.i.transfers.claim(chain, p.tell)
-	p.tell(api.Progress{ID: d.Digest.Short(), Status: "Pulling fs layer"})
+	p.tell(step(d.Digest.Short(), "Pulling fs layer"))
 	if !a.mine {
 		a.tr.watch(p.tell)
 		return a
@@ -136,7 +136,7 @@ func (p *pull) expect(ctx context.Context, workers *sync.WaitGroup, d oci.Descri
 		select {
 		case p.i.transfers.slot <- struct{}{}:
 		default:
-			a.tr.tell(api.Progress{ID: d.Digest.Short(), Status: "Waiting"})
+			a.tr.tell(step(d.Digest.Short(), "Waiting"))
 			select {
 			case p.i.transfers.slot <- struct{}{}:
 			case <-ctx.Done():
@@ -202,7 +202,7 @@ func (p *pull) settle(ctx context.Context, workers *sync.WaitGroup, img *Image, 
 	}
 	for _, a := range list[n:end] {
 		a.st, a.mine = nil, false
-		a.tr.tell(api.Progress{ID: a.blob.Digest.Short(), Status: "Pull complete"})
+		a.tr.tell(step(a.blob.Digest.Short(), "Pull complete"))
 		p.i.transfers.end(a.chain, a.tr)
 	}
 	return end, nil
@@ -216,7 +216,7 @@ func (p *pull) fetch(ctx context.Context, a *arrival) (*layer.Staged, error) {
 	short := a.blob.Digest.Short()
 	if f, err := p.i.Blobs.Open(a.blob.Digest); err == nil { // of an image that had the layer on another
 		defer f.Close()
-		a.tr.tell(api.Progress{ID: short, Status: "Download complete"})
+		a.tr.tell(step(short, "Download complete"))
 		return p.i.Layers.Stage(ctx, f)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -239,11 +239,11 @@ func (p *pull) fetch(ctx context.Context, a *arrival) (*layer.Staged, error) {
 	if err != nil {
 		return nil, p.broken(ctx, err, part.Discard)
 	}
-	a.tr.tell(api.Progress{ID: short, Status: "Verifying Checksum"})
+	a.tr.tell(step(short, "Verifying Checksum"))
 	if err := part.Commit(); err != nil {
 		return nil, errors.Join(err, st.Discard())
 	}
-	a.tr.tell(api.Progress{ID: short, Status: "Download complete"})
+	a.tr.tell(step(short, "Download complete"))
 	return st, nil
 }
 
