@@ -345,7 +345,7 @@ func TestMountErrors(t *testing.T) {
 	}{
 		{specs.Mount{Destination: "/etc", Type: "bind", Source: "/etc/hostname"}, `error mounting "/etc/hostname" to rootfs at "/etc": not a directory`},
 		{specs.Mount{Destination: "/etc/passwd", Type: "bind", Source: "/etc"}, `error mounting "/etc" to rootfs at "/etc/passwd": not a directory`},
-		{specs.Mount{Destination: "/x", Type: "bind", Source: "/nosuch"}, `no such file or directory`},
+		{specs.Mount{Destination: "/x", Type: "bind", Source: t.TempDir() + "/nosuch"}, `no such file or directory`},
 		{specs.Mount{Destination: "/", Type: "bind", Source: "/etc"}, `must not cover the root`},
 		{specs.Mount{Destination: "/proc/self/attr", Type: "bind", Source: "/etc"}, `cannot be mounted because it is inside /proc`},
 		{specs.Mount{Destination: "/proc", Type: "tmpfs", Source: "tmpfs"}, `is not of type proc`},

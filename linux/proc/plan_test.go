@@ -80,7 +80,7 @@ func TestFailureNamesTheStep(t *testing.T) {
 			p, _ = NewCopyPlan()
 		}
 		p.Add("fine", Umask(0o22))
-		p.Add("open the gate", Open(Num(Here), "/nosuch", Path, 0))
+		p.Add("open the gate", Open(Num(Here), t.TempDir()+"/nosuch", Path, 0))
 		_, err := p.Start(Options{})
 		var f *Failed
 		if !errors.As(err, &f) || f.Step != "open the gate" || f.Errno != ENOENT {
@@ -93,7 +93,7 @@ func TestProgramsThatCannotRun(t *testing.T) {
 	dir := t.TempDir()
 	os.WriteFile(dir+"/plain", []byte("x"), 0o644)
 	os.WriteFile(dir+"/garbage", []byte("x"), 0o755)
-	os.WriteFile(dir+"/script", []byte("#!/nosuch\n"), 0o755)
+	os.WriteFile(dir+"/script", []byte("#!"+dir+"/nosuch\n"), 0o755)
 	start := func(name string, paths ...string) (*Child, *Failed) {
 		p := NewPlan()
 		p.Exec(paths, []string{name}, nil)
