@@ -88,6 +88,13 @@ func listContainers(ctx context.Context, a *App, o psOptions) error {
 		return err
 	}
 	l := listing{format: psFormat(o.format, o.quiet, list.Size), headers: psHeaders}
+	if (o.format == "" || o.format == "table") && !o.quiet && !a.docker() && slices.ContainsFunc(containers, died) {
+		reason := "\t{{truncate .Reason 60}}"
+		if o.noTrunc {
+			reason = "\t{{.Reason}}"
+		}
+		l.format += reason
+	}
 	now := time.Now()
 	return l.write(a.Out, len(containers), func(i int) any {
 		return &psRow{c: &containers[i], short: !o.noTrunc, now: now}
@@ -224,6 +231,9 @@ func (r *psRow) State() string { return r.c.State }
 
 // Status is the state and since when.
 func (r *psRow) Status() string { return r.c.Status }
+
+// died tells that there is a word on why a container ended.
+func died(c api.ContainerSummary) bool { return c.Reason != "" }
 
 // Reason is why it ended, when that is known: no column of Docker's.
 func (r *psRow) Reason() string { return r.c.Reason }

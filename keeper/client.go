@@ -322,7 +322,8 @@ func notRunning(name task.Name) error {
 	return fmt.Errorf("process %s is not running: %w", name, os.ErrProcessDone)
 }
 
-// Resize sets the size of a process' terminal, in characters.
+// Resize sets the size of a process' terminal, in characters. One without a terminal is
+// let be, as Docker's shim does.
 func (c *Client) Resize(_ context.Context, name task.Name, rows, cols uint16) error {
 	c.mu.Lock()
 	h := c.held[name]
@@ -338,7 +339,7 @@ func (c *Client) Resize(_ context.Context, name task.Name, rows, cols uint16) er
 	case h == nil:
 		return notRunning(name)
 	case fd < 0:
-		return fmt.Errorf("process %s has no terminal", name)
+		return nil
 	}
 	f := fd.File("terminal")
 	defer f.Close()

@@ -29,7 +29,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		ID:     id,
 		Driver: "overlay2",
 		Plugins: api.Plugins{
-			Volume: []string{}, Network: network.Drivers(), Log: slices.DeleteFunc(container.LogDrivers(), func(d string) bool { return d == "none" }),
+			Volume: []string{"local"}, Network: network.Drivers(), Log: slices.DeleteFunc(container.LogDrivers(), func(d string) bool { return d == "none" }),
 		},
 		Debug:         c.LogLevel == "debug",
 		LoggingDriver: c.LogDriver,
@@ -50,6 +50,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		RuncCommit:         api.ProgramCommit{ID: api.Commit}, InitCommit: api.ProgramCommit{ID: api.Commit},
 		SecurityOptions: []string{"name=seccomp,profile=" + c.Seccomp},
 		CDISpecDirs:     []string{},
+		FirewallBackend: &api.Firewall{Driver: "nftables"},
 	}
 	if info.Labels == nil {
 		info.Labels = []string{}
