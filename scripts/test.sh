@@ -4,6 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 scripts/setup.sh make=make git=git gcc=gcc busybox=busybox-static debootstrap=debootstrap ps=procps
+# The hub's pages are tried in a real browser when there is one; LIGHTERHUB_BROWSER=1 gets Debian's.
+[ "${LIGHTERHUB_BROWSER:-}" != 1 ] || scripts/setup.sh chromium=chromium
 
 before=$(mktemp) after=$(mktemp)
 trap 'rm -f "$before" "$after"' EXIT

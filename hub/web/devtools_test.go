@@ -1,0 +1,305 @@
+package web
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// chromium is a headless Chromium that a test drives through a pipe, by the DevTools
+// protocol: JSON messages with a NUL behind each.
+type chromium struct {
+	t       *testing.T
+	h       *hub
+	to      io.Writer
+	session string
+	shots   string // folder of the screenshots
+
+	mu      sync.Mutex
+	last    int
+	waiting map[int]chan reply
+	loaded  chan struct{}
+	console []string // errors and warnings that the browser told of
+	outside []string // requests to another host than the hub
+}
+
+type reply struct {
+	ID     int             `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result json.RawMessage `json:"result"`
+	Error  *struct {
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+const browserWait = 60 * time.Second
+
+// startChromium starts one, or skips the test when there is none. LIGHTERHUB_BROWSER=1
+// wants one.
+func startChromium(t *testing.T, h *hub) *chromium {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	wanted := os.Getenv("LIGHTERHUB_BROWSER") == "1"
+	switch {
+	case testing.Short() && !wanted:
+		t.Skip("a browser takes too long for -short")
+	case err != nil && wanted:
+		t.Fatal("LIGHTERHUB_BROWSER=1 wants Debian's chromium: scripts/setup.sh chromium=chromium")
+	case err != nil:
+		t.Skip("no chromium here: scripts/setup.sh chromium=chromium installs Debian's")
+	}
+	profile := t.TempDir()
+	theirs, to, err := os.Pipe()
+	h.must(err)
+	from, answers, err := os.Pipe()
+	h.must(err)
+	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--user-data-dir="+filepath.Join(profile, "profile"), "--remote-debugging-pipe", "about:blank")
+	cmd.Env = append(os.Environ(), "HOME="+profile)
+	cmd.ExtraFiles = []*os.File{theirs, answers}
+	h.must(cmd.Start())
+	theirs.Close()
+	answers.Close()
+	c := &chromium{t: t, h: h, to: to, shots: t.ArtifactDir(), waiting: map[int]chan reply{}, loaded: make(chan struct{}, 100)}
+	read := make(chan struct{})
+	go func() { c.read(from); close(read) }()
+	t.Cleanup(func() {
+		c.session = ""
+		c.send("Browser.close", nil)
+		ended := make(chan struct{})
+		go func() { cmd.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			cmd.Process.Kill()
+			<-ended
+		}
+		to.Close()
+		from.Close()
+		<-read
+	})
+	var target struct{ TargetID, SessionID string }
+	c.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
+	c.session = target.SessionID
+	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "Accessibility"} {
+		c.call(domain+".enable", nil, nil)
+	}
+	return c
+}
+
+// read takes the browser's messages until it ends.
+func (c *chromium) read(from io.Reader) {
+	r := bufio.NewReader(from)
+	for {
+		b, err := r.ReadBytes(0)
+		if err != nil {
+			return
+		}
+		var m reply
+		if json.Unmarshal(b[:len(b)-1], &m) != nil {
+			continue
+		}
+		c.mu.Lock()
+		if wait := c.waiting[m.ID]; m.ID != 0 && wait != nil {
+			delete(c.waiting, m.ID)
+			wait <- m
+		}
+		c.event(m)
+		c.mu.Unlock()
+	}
+}
+
+func (c *chromium) event(m reply) {
+	var p struct {
+		Type             string
+		Args             []struct{ Value, Description any }
+		ExceptionDetails struct {
+			Text      string
+			Exception struct{ Description string }
+		}
+		Entry   struct{ Level, Text, URL string }
+		Request struct{ URL string }
+	}
+	if m.Method != "" && json.Unmarshal(m.Params, &p) != nil {
+		return
+	}
+	switch m.Method {
+	case "Page.loadEventFired":
+		c.loaded <- struct{}{}
+	case "Runtime.consoleAPICalled":
+		c.console = append(c.console, fmt.Sprint(p.Type, p.Args))
+	case "Runtime.exceptionThrown":
+		c.console = append(c.console, p.ExceptionDetails.Text+" "+p.ExceptionDetails.Exception.Description)
+	case "Log.entryAdded":
+		if p.Entry.Level == "error" || p.Entry.Level == "warning" {
+			c.console = append(c.console, p.Entry.Text+" "+p.Entry.URL)
+		}
+	case "Network.requestWillBeSent":
+		if !strings.HasPrefix(p.Request.URL, c.h.url+"/") && p.Request.URL != "about:blank" {
+			c.outside = append(c.outside, p.Request.URL)
+		}
+	}
+}
+
+func (c *chromium) send(method string, params any) (chan reply, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	wait := make(chan reply, 1)
+	c.waiting[c.last] = wait
+	message := map[string]any{"id": c.last, "method": method}
+	if params != nil {
+		message["params"] = params
+	}
+	if c.session != "" {
+		message["sessionId"] = c.session
+	}
+	b, err := json.Marshal(message)
+	if err == nil {
+		_, err = c.to.Write(append(b, 0))
+	}
+	return wait, err
+}
+
+// call sends a command and waits for its result.
+func (c *chromium) call(method string, params, result any) {
+	c.t.Helper()
+	wait, err := c.send(method, params)
+	c.h.must(err)
+	select {
+	case m := <-wait:
+		if m.Error != nil {
+			c.t.Fatalf("%s: %s", method, m.Error.Message)
+		}
+		if result != nil {
+			c.h.must(json.Unmarshal(m.Result, result))
+		}
+	case <-time.After(browserWait):
+		c.t.Fatalf("%s: the browser does not answer", method)
+	}
+}
+
+// eval gives the value of an expression in the page.
+func (c *chromium) eval(expression string, value any) {
+	c.t.Helper()
+	var r struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails any
+	}
+	c.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &r)
+	if r.ExceptionDetails != nil {
+		c.t.Fatalf("%s: %v", clip(expression, 200), r.ExceptionDetails)
+	}
+	if value != nil && r.Result.Value != nil {
+		c.h.must(json.Unmarshal(r.Result.Value, value))
+	}
+}
+
+// leads runs do, which makes the browser go to another page, and waits for that.
+func (c *chromium) leads(what string, do func()) {
+	c.t.Helper()
+	for len(c.loaded) > 0 {
+		<-c.loaded
+	}
+	do()
+	select {
+	case <-c.loaded:
+	case <-time.After(browserWait):
+		c.t.Fatalf("%s: no page comes", what)
+	}
+}
+
+func (c *chromium) open(path string) {
+	c.t.Helper()
+	c.leads(path, func() { c.call("Page.navigate", map[string]any{"url": c.h.url + path}, nil) })
+}
+
+// fill types into the field that a selector finds.
+func (c *chromium) fill(selector, text string) {
+	c.t.Helper()
+	c.eval(fmt.Sprintf("(e => { e.focus(); e.select && e.select(); })(document.querySelector(%q))", selector), nil)
+	c.call("Input.insertText", map[string]any{"text": text}, nil)
+}
+
+// click presses the mouse on what a selector finds. It must be there to be seen.
+func (c *chromium) click(selector string) {
+	c.t.Helper()
+	var at []float64
+	c.eval(fmt.Sprintf(`(e => { if (!e) return null; e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getBoundingClientRect();
+		const x = r.x + r.width / 2, y = r.y + r.height / 2, top = document.elementFromPoint(x, y);
+		return top && (e.contains(top) || top.contains(e)) ? [x, y] : []; })(document.querySelector(%q))`, selector), &at)
+	if len(at) != 2 {
+		c.t.Fatalf("%s: nothing there to click on", selector)
+	}
+	for _, kind := range []string{"mousePressed", "mouseReleased"} {
+		c.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1}, nil)
+	}
+}
+
+// submit clicks and waits for the page that answers.
+func (c *chromium) submit(selector string) {
+	c.t.Helper()
+	c.leads(selector, func() { c.click(selector) })
+}
+
+// key presses one key.
+func (c *chromium) key(name string, code int) {
+	c.t.Helper()
+	for _, kind := range []string{"rawKeyDown", "keyUp"} {
+		c.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": name, "code": name, "windowsVirtualKeyCode": code}, nil)
+	}
+}
+
+// text is what stands in the page.
+func (c *chromium) text() (s string) {
+	c.t.Helper()
+	c.eval("document.body.innerText", &s)
+	return s
+}
+
+// see makes the window so wide, with the colours that the system would have.
+func (c *chromium) see(width int, scheme string) {
+	c.t.Helper()
+	c.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
+	c.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+		{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
+}
+
+// shot keeps a picture of the whole page.
+func (c *chromium) shot(name string) {
+	c.t.Helper()
+	var r struct{ Data string }
+	c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &r)
+	b, err := base64.StdEncoding.DecodeString(r.Data)
+	c.h.must(err)
+	c.h.must(os.WriteFile(filepath.Join(c.shots, name+".png"), b, 0o644))
+}
+
+// quiet fails for what the browser complained of since the last time, and for requests
+// that left the hub. status is what the page was answered with.
+func (c *chromium) quiet(what string, status int) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.console {
+		if status >= 400 && strings.Contains(s, fmt.Sprintf("status of %d", status)) {
+			continue
+		}
+		c.t.Errorf("%s: the console says %s", what, s)
+	}
+	for _, u := range c.outside {
+		c.t.Errorf("%s asks for %s", what, u)
+	}
+	c.console, c.outside = nil, nil
+}
