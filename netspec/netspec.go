@@ -51,6 +51,15 @@ type Route struct {
 type Firewall struct {
 	Networks []Guard
 	Ports    []Port
+	Passes   []Pass
+}
+
+// Pass lets one container reach a port of another where containers of a network may not talk to
+// each other.
+type Pass struct {
+	Proto string // tcp, udp or sctp
+	From  netip.Addr
+	To    netip.AddrPort // IPv4, as From
 }
 
 // Guard is how the packets of one bridge network are treated.

@@ -116,6 +116,9 @@ func TestStories(t *testing.T) {
 			case "sctp":
 				_, err := os.Stat("/proc/sys/net/sctp")
 				return err == nil, nil
+			case "bridged": // packets within a bridge are seen by the packet filter
+				_, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables")
+				return err == nil, nil
 			case "compose":
 				return compose() != "", nil
 			case "debian":

@@ -147,5 +147,8 @@ func rewriteEtc(c *container) error {
 	if err != nil {
 		return err
 	}
+	if err := pass(c.cs, c.id, links); err != nil {
+		return err
+	}
 	return c.cs.writeEtc(c, s, st.Ends, links)
 }

@@ -206,7 +206,12 @@ func (e *exec) close() {
 
 func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.Exec, error) {
 	cs := e.container.cs
-	p, err := e.container.inside(s, e.user, e.asked.Tty, e.asked.Env)
+	links, err := linksOf(cs, s)
+	if err != nil {
+		return task.Exec{}, err
+	}
+	env := append((&start{links: links}).linkEnv(), e.asked.Env...)
+	p, err := e.container.inside(s, e.user, e.asked.Tty, env)
 	if err != nil {
 		return task.Exec{}, err
 	}

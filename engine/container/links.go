@@ -65,6 +65,9 @@ func (s *start) linked() ([]link, error) {
 
 // linksOf is the links of a running container whose other ends still run.
 func linksOf(cs *Containers, s *snapshot) ([]link, error) {
+	if len(s.Links) == 0 {
+		return nil, nil
+	}
 	st, _ := cs.Networks.State(s.ID)
 	return linkUp(cs, s, st.Ends, false)
 }
@@ -99,6 +102,17 @@ func linkUp(cs *Containers, s *snapshot, ends []*network.Endpoint, all bool) ([]
 		}
 	}
 	return list, nil
+}
+
+// pass lets a container reach what those that it links to say they listen on.
+func pass(cs *Containers, id string, links []link) error {
+	var list []network.Pass
+	for _, l := range links {
+		for _, p := range exposedOnly(l.to) {
+			list = append(list, network.Pass{Proto: p.proto, From: l.own.Addr(), To: netip.AddrPortFrom(l.end.Addr4.Addr(), p.number)})
+		}
+	}
+	return network.SetPasses(cs.Networks, id, list)
 }
 
 // hosts is a link's lines in /etc/hosts.

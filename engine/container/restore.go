@@ -45,6 +45,11 @@ func restore(ctx context.Context, cs *Containers) error {
 			slog.Error("a container's record cannot be read; the container is left alone", "container", id, "err", err)
 		}
 	}
+	for _, s := range cs.index.all() {
+		if c := cs.index.get(s.ID); c != nil && s.phase.alive() && len(s.Links) > 0 {
+			complain("let a container reach those that it links to", s.ID, rewriteEtc(c))
+		}
+	}
 	err = cs.Networks.Settle(ctx, func(id string) bool {
 		_, runs := alive[task.Name{Container: id}]
 		return runs

@@ -285,6 +285,9 @@ func (s *start) writeFiles(context.Context) error {
 	if s.links, err = s.linked(); err != nil {
 		return err
 	}
+	if err := pass(s.cs, s.c.id, s.links); err != nil {
+		return err
+	}
 	return s.cs.writeEtc(s.c, s.snap, s.ends(), s.links)
 }
 

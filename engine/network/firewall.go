@@ -55,6 +55,7 @@ func (ns *Networks) firewall() netspec.Firewall {
 		f.Networks = append(f.Networks, g)
 	}
 	for _, m := range ns.members {
+		f.Passes = append(f.Passes, m.passes...)
 		for _, p := range m.Ports {
 			s, ok := p.spec(ns)
 			if ok {
@@ -70,6 +71,29 @@ func (ns *Networks) firewall() netspec.Firewall {
 		return cmp.Or(strings.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host), a.Container.Compare(b.Container))
 	})
 	return f
+}
+
+// Pass is a port of another container that one may reach where containers of the default bridge
+// may not talk to each other.
+type Pass = netspec.Pass
+
+// SetPasses says which ports a running container may reach by its links.
+func SetPasses(ns *Networks, id string, list []Pass) error {
+	if ns.Config.ICC {
+		return nil
+	}
+	ns.mu.Lock()
+	m := ns.members[id]
+	same := m == nil || slices.Equal(m.passes, list)
+	if !same {
+		m.passes = list
+		ns.wanted++
+	}
+	ns.mu.Unlock()
+	if same {
+		return nil
+	}
+	return ns.filter()
 }
 
 // portSpec is a published port in the words of the kernel. A host's IPv6 address that leads

@@ -40,11 +40,12 @@ type member struct {
 	NoIPv6   bool
 	Plugging string `json:",omitempty"` // id of an endpoint whose interface is being made
 
-	ns    *Networks
-	noted bool        // there may be a note of it
-	open  []io.Closer // the name server's
-	space *os.File    // its network namespace, while names are served there
-	doors map[Published]io.Closer
+	ns     *Networks
+	noted  bool        // there may be a note of it
+	passes []Pass      // by its links
+	open   []io.Closer // the name server's
+	space  *os.File    // its network namespace, while names are served there
+	doors  map[Published]io.Closer
 }
 
 const noteFormat = 1
@@ -291,7 +292,16 @@ func (ns *Networks) Leave(_ context.Context, id string) {
 	}
 	open := m.open
 	m.open, m.space = nil, nil
-	if len(m.Ports) > 0 {
+	listed := len(m.Ports)+len(m.passes) > 0
+	for _, o := range ns.members {
+		if n := len(o.passes); n > 0 { // its address may be another's next
+			o.passes = slices.DeleteFunc(slices.Clone(o.passes), func(p Pass) bool {
+				return slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return e.Addr4.Addr() == p.To.Addr() })
+			})
+			listed = listed || len(o.passes) < n
+		}
+	}
+	if listed {
 		ns.wanted++
 	}
 	ns.mu.Unlock()
@@ -302,7 +312,7 @@ func (ns *Networks) Leave(_ context.Context, id string) {
 		complain("close what a container had of networks", m.Name, c.Close())
 	}
 	m.closeDoors(m.Ports)
-	if len(m.Ports) > 0 {
+	if listed {
 		complain("take a container's ports out of the firewall", m.Name, ns.filter())
 	}
 	if m.noted {

@@ -20,6 +20,7 @@ const (
 func Firewall(name string, f netspec.Firewall) *Table {
 	t := &Table{name: name}
 	t.ports(f.Ports)
+	t.passes(f.Passes)
 	t.forward(f.Networks)
 	t.sources(f.Networks)
 	return t
@@ -73,6 +74,14 @@ func (t *Table) ports(list []netspec.Port) {
 	t.chain("output", &hook{"nat", unix.NF_INET_LOCAL_OUT, priorityDNAT}, rule(toHost(), jump("ports")))
 }
 
+// passes is the ports that some reach of their neighbours'.
+func (t *Table) passes(list []netspec.Pass) {
+	s := t.set("passes", joined(typeAddr4, typeAddr4, typeProto, typeService), field{})
+	for _, p := range list {
+		s.elems[string(p.From.AsSlice())+string(p.To.Addr().AsSlice())+key(p.Proto, p.To.Port())] = ""
+	}
+}
+
 // key is a protocol and a port, as sets have them.
 func key(protocol string, n uint16) string {
 	return pad(string([]byte{protocols[protocol]})) + pad(port(n))
@@ -104,6 +113,8 @@ func entry(g netspec.Guard) []string {
 	var rules []string
 	if g.ICC {
 		rules = append(rules, rule(fromLink(g.Bridge), accept))
+	} else {
+		rules = append(rules, rule(fromLink(g.Bridge), ipv(false), source(false, cell(0)), destination(false, cell(1)), service(2), in("passes"), accept))
 	}
 	if g.Internal {
 		return append(rules, drop)
