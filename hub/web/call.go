@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lighter/api"
 	"lighter/hub/account"
@@ -81,6 +83,10 @@ func (c *call) begin() (err error) {
 	if c.who, err = sessions.Who(c.r); err != nil {
 		return err
 	}
+	c.csrf = sessions.CSRF(c.w, c.r)
+	if !plain(c.r.URL.Path) {
+		return notThere
+	}
 	switch c.r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
@@ -98,7 +104,11 @@ func (c *call) begin() (err error) {
 		c.w.Header().Set("Allow", "GET, HEAD, POST")
 		return &meta.Refusal{Status: http.StatusMethodNotAllowed, Message: "Pages are read by GET, and forms sent by POST."}
 	}
-	c.csrf = sessions.CSRF(c.w, c.r)
+	for _, values := range c.fields() {
+		if slices.ContainsFunc(values, func(v string) bool { return !plain(v) }) {
+			return bad("A field holds what is no text.")
+		}
+	}
 	return nil
 }
 
@@ -234,6 +244,17 @@ func (c *call) user() error {
 		return errLogInFirst
 	}
 	return nil
+}
+
+// plain reports whether a text is one that every database takes.
+func plain(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+// fields are those of the form, or of the address.
+func (c *call) fields() url.Values {
+	if c.r.Form == nil {
+		_ = c.r.ParseForm() // of an address, what can be read is in the form
+	}
+	return c.r.Form
 }
 
 // field gives a field of a form, or of the address.

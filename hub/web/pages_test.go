@@ -65,6 +65,9 @@ func TestPages(t *testing.T) {
 		{"/r/", 404, 404, 404, nil},
 		{"/r/%00%ff", 404, 404, 404, nil},
 		{"/u/%ff", 404, 404, 404, nil},
+		{"/search?q=%00", 400, 400, 400, nil},
+		{"/r/team/app/-/tags?q=%ff", 400, 400, 400, nil},
+		{"/search?q=%zz", 200, 200, 200, []string{"All repositories"}},
 		{"/nothing", 404, 404, 404, nil},
 		{"/static/none.css", 404, 404, 404, nil},
 	} {
