@@ -6,6 +6,9 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
 )
 
 // TLSFiles gives TLS with a certificate from files, which are read again when they
@@ -45,4 +48,24 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return nil, loaded
 	}
 	return c.is, nil // half of a renewal: the old one is still good
+}
+
+// Authority is an ACME server that certificates come from.
+type Authority struct {
+	Hosts     []string // that it is asked for
+	Email     string   // that it may write to; may be empty
+	Directory string   // its URL; empty for Let's Encrypt
+	Cache     string   // a folder for its certificates and our account
+}
+
+// TLSACME gives TLS with certificates that are fetched when they are first needed, and
+// renewed. The authority has to reach the hub at port 443 (TLS-ALPN-01).
+func TLSACME(a Authority) *tls.Config {
+	m := &autocert.Manager{Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(a.Hosts...), Cache: autocert.DirCache(a.Cache), Email: a.Email}
+	if a.Directory != "" {
+		m.Client = &acme.Client{DirectoryURL: a.Directory}
+	}
+	c := m.TLSConfig()
+	c.MinVersion = tls.VersionTLS12
+	return c
 }

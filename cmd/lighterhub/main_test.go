@@ -25,6 +25,8 @@ func TestRun(t *testing.T) {
 		{"serve --data " + dir + " --log-level loud", 2, "", "loud"},
 		{"serve --data " + dir + " --trusted-proxy me", 2, "", "no network"},
 		{"serve --data " + dir + " --public-url hub", 2, "", "https://"},
+		{"serve --data " + dir + " --acme-email a@b.c", 2, "", "go with --acme"},
+		{"serve --data " + dir + " --acme h.example.org --tls-cert a --tls-key b", 2, "", "not both"},
 		{"serve --data " + dir + " --redirect 1m", 2, "", "needs --storage"},
 		{"serve --data " + dir + " --storage ftp://x", 1, "", "s3://BUCKET"},
 		{"serve --data " + dir + " --listen 127.0.0.1:x", 1, "", "x"},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ type serving struct {
 	listen, public, cert, key  string
 	quota, logFormat, logLevel string
 	proxies                    []string
+	acme                       hub.Authority
 	closed                     bool
 	redirect                   time.Duration
 }
@@ -51,6 +53,9 @@ func serve(ctx context.Context, args []string, o streams) error {
 	f.StringVar(&s.public, "public-url", "", "How clients reach the hub, https://…; as their requests say if not given")
 	f.StringVar(&s.cert, "tls-cert", "", "File of the certificate, read again when it changes")
 	f.StringVar(&s.key, "tls-key", "", "File of the certificate's key")
+	f.StringSliceVar(&s.acme.Hosts, "acme", nil, "Name of this hub that certificates are fetched for, from Let's Encrypt; it has to be reached at port 443")
+	f.StringVar(&s.acme.Email, "acme-email", "", "Address that the authority may write to")
+	f.StringVar(&s.acme.Directory, "acme-directory", "", "Another authority's URL")
 	f.DurationVar(&s.redirect, "redirect", 0, "Send clients to the object store for blobs, by addresses that are good for so long; 0 for not")
 	f.BoolVar(&s.closed, "closed", false, "Nobody registers by themselves")
 	f.StringVar(&s.quota, "quota", "", "Bytes that one owner's repositories may hold, such as 20GB")
@@ -109,6 +114,13 @@ func (s *serving) config(o streams) (cfg hub.Config, err error) {
 	switch {
 	case (s.cert == "") != (s.key == ""):
 		return cfg, misuse{errors.New("--tls-cert and --tls-key go together")}
+	case len(s.acme.Hosts) == 0 && s.acme.Email+s.acme.Directory != "":
+		return cfg, misuse{errors.New("--acme-email and --acme-directory go with --acme HOST")}
+	case len(s.acme.Hosts) > 0 && s.cert != "":
+		return cfg, misuse{errors.New("certificates come from files or by ACME, not both")}
+	case len(s.acme.Hosts) > 0:
+		s.acme.Cache = filepath.Join(s.data, "acme")
+		cfg.TLS = hub.TLSACME(s.acme)
 	case s.cert != "":
 		if cfg.TLS, err = hub.TLSFiles(s.cert, s.key); err != nil {
 			return cfg, err
