@@ -71,17 +71,22 @@ func (c *copying) run(ctx context.Context, src, dst string) error {
 		return c.out(ctx, src)
 	case to != "":
 		c.name, c.remote, c.local = to, dstPath, srcPath
-		return c.intoNone(c.in(ctx))
+		return c.intoNone(ctx, c.in(ctx))
 	}
 	return errors.New("must specify at least one container source")
 }
 
-// intoNone says more of a destination that is no container.
-func (c *copying) intoNone(err error) error {
-	if c.a.docker() || !api.Is(err, api.NotFound) || !strings.Contains(err.Error(), "No such container: ") {
+// intoNone says more of a copy that failed as its destination is no container.
+func (c *copying) intoNone(ctx context.Context, err error) error {
+	engine, clientErr := c.a.Client()
+	if err == nil || clientErr != nil || c.a.docker() {
 		return err
 	}
-	return fmt.Errorf("%w\nhint: files are copied out of images, but not into them: copy into a container of one, and commit that", err)
+	_, _, none := engine.Containers().Inspect(ctx, c.name, false)
+	if !api.Is(none, api.NotFound) {
+		return err
+	}
+	return fmt.Errorf("%w\nhint: files are copied out of images, but not into them: copy into a container of one, and commit that", none)
 }
 
 // splitCopy cuts CONTAINER:PATH; a path on this machine with a colon in it begins with

@@ -249,8 +249,11 @@ func portSet(key string, values []string) (map[string]bool, error) {
 		}
 		a, err := strconv.ParseUint(first, 10, 16)
 		z, err2 := strconv.ParseUint(last, 10, 16)
-		if err != nil || err2 != nil || z < a {
-			return nil, fmt.Errorf("error while looking up for %s %s: invalid port", key, v)
+		if err := cmp.Or(err, err2); err != nil {
+			return nil, fmt.Errorf("error while looking up for %s %s: %w", key, v, err)
+		}
+		if z < a {
+			return nil, fmt.Errorf("error while looking up for %s %s: Invalid range specified for the Port: %s", key, v, number)
 		}
 		for n := a; n <= z; n++ {
 			set[fmt.Sprintf("%d/%s", n, proto)] = true
@@ -272,7 +275,7 @@ func (f *filter) passes(s *snapshot, states func(*snapshot) network.State) bool 
 	case set("volume") && !slices.ContainsFunc(s.Mounts, f.mounted):
 	case f.images != nil && !f.images[s.Image]:
 	case set("network") && !f.connected(s):
-	case f.ports != nil && !slices.ContainsFunc(exposed(s), func(p exposedPort) bool { return f.ports[fmt.Sprintf("%d/%s", p.number, p.proto)] }):
+	case f.ports != nil && !slices.ContainsFunc(ports(s, states(s)), func(p api.Port) bool { return f.ports[fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)] }):
 	case f.published != nil && !slices.ContainsFunc(states(s).Ports, func(p network.Published) bool { return f.published[fmt.Sprintf("%d/%s", p.Host.Port(), p.Proto)] }):
 	default:
 		return true
