@@ -23,9 +23,10 @@ type Config struct {
 
 	// OnExit is told how a process ended, in a goroutine of its own. When it returns,
 	// whoever asks finds the exit, and the clients see the end of the output. Then what
-	// it gave is called, unless that is nil, and when that returns, the exit is noted:
-	// it is not told again. It may be told twice when the engine died before.
-	OnExit func(task.Exit) (note func())
+	// it gave is called, unless that is nil, and when that returns nil, the exit is noted:
+	// it is not told again. It may be told twice when the engine died before, and is told
+	// to the next engine when it could not be noted.
+	OnExit func(task.Exit) (note func() error)
 
 	OnDetach func(task.Name) // a client left by its detach keys; may be nil
 	Warn     func(error)     // what went wrong and could be helped; may be nil

@@ -56,7 +56,7 @@ func (r *rig) connect() {
 	self, _ := os.Executable()
 	c, err := Start(r.ctx, Config{
 		Lighter: self, ExecRoot: r.root,
-		OnExit:   func(e task.Exit) func() { r.exits <- e; return nil },
+		OnExit:   func(e task.Exit) func() error { r.exits <- e; return nil },
 		OnDetach: func(n task.Name) { r.left <- n },
 		Warn:     func(err error) { r.t.Log("warning:", err) },
 	})

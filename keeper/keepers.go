@@ -237,18 +237,19 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 	}
 	e.Started = time.Unix(0, run)
 	c.work.Go(func() {
-		var note func()
+		var note func() error
 		if c.cfg.OnExit != nil {
 			note = c.cfg.OnExit(e)
 		}
 		if p != nil {
 			p.tell(message{Op: opNoted, Name: &e.Name, Run: run})
 		}
-		if note != nil {
-			note()
-		}
+		noted := note == nil || note() == nil
 		if e.Name.Exec == "" { // nobody shall wonder later where its process is
 			c.warn(c.dirs.bury(e.Name.Container, run))
+		}
+		if !noted {
+			return
 		}
 		os.Remove(c.dirs.exitPath(e.Name, run))
 		c.mu.Lock()

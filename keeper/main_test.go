@@ -137,9 +137,9 @@ func engineMain(root string) int {
 	ctx := context.Background()
 	c, err := Start(ctx, Config{
 		Lighter: self, ExecRoot: root,
-		OnExit: func(e task.Exit) func() {
+		OnExit: func(e task.Exit) func() error {
 			b, _ := json.Marshal(e)
-			return func() { exits.Write(append(b, '\n')) }
+			return func() error { _, err := exits.Write(append(b, '\n')); return err }
 		},
 		Warn: func(err error) { fmt.Fprintln(os.Stderr, "engine:", err) },
 	})

@@ -185,7 +185,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	live := context.WithoutCancel(ctx) // an exit is noted even while the engine stops
 	p.keeper, err = keeper.Start(ctx, keeper.Config{
 		Lighter: c.Keeper, ExecRoot: c.ExecRoot,
-		OnExit:   func(e task.Exit) func() { return p.known().Exited(live, e) },
+		OnExit:   func(e task.Exit) func() error { return p.known().Exited(live, e) },
 		OnDetach: func(n task.Name) { p.known().Detached(n) },
 		Warn:     func(err error) { slog.Warn("keeper: " + err.Error()) },
 	})

@@ -263,7 +263,7 @@ func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.E
 }
 
 // execExited takes the end of an exec, and gives what saves it.
-func (c *container) execExited(t task.Exit) (note func()) {
+func (c *container) execExited(t task.Exit) (note func() error) {
 	e := c.cs.execs.get(t.Name.Exec)
 	if e == nil {
 		return nil // of an engine before this one
@@ -284,9 +284,10 @@ func (c *container) execExited(t task.Exit) (note func()) {
 	}
 	c.execs.remove(e.id)
 	c.cs.publish(c.now(), "exec_die", "execID", e.id, "exitCode", itoa(code))
-	return func() {
+	return func() error {
 		e.settle()
 		complain("save an exec", c.id, e.save())
+		return nil
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 
 // Exited takes the end of a process; it is handed to the keeper. When it returns, a
 // client that saw its output end finds the exit code; what it gives, unless nil, brings
-// that to disk. It waits for no verb: stop holds none, and a start that is still under
+// that to disk, or says that it could not: the next engine wants to be told. It waits for no verb: stop holds none, and a start that is still under
 // way is as good as over.
-func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func()) {
+func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func() error) {
 	c := cs.index.get(e.Name.Container)
 	if c == nil {
 		return nil
@@ -26,11 +26,14 @@ func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func()) {
 			return nil
 		}
 	}
-	c.exited(ctx, e)
+	if err := c.exited(ctx, e); err != nil {
+		return func() error { return err }
+	}
 	return nil
 }
 
-func (c *container) exited(ctx context.Context, e task.Exit) {
+// exited takes the end of a container. Its error tells that the end is not on disk.
+func (c *container) exited(ctx context.Context, e task.Exit) error {
 	cs := c.cs
 	cs.work.Add(1) // who hears of the end may close the engine before what follows from it has begun
 	defer cs.work.Done()
@@ -85,7 +88,7 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 		cs.publish(n, "die", "exitCode", strconv.Itoa(e.Code), "execDuration", strconv.Itoa(int(e.At.Sub(began).Seconds())))
 	})
 	if err != nil && s.exits == exits {
-		return // a failed start's, which is noted already
+		return nil // a failed start's, which is noted already
 	}
 	complain("save an exit", c.id, err)
 	if s.remote() {
@@ -98,6 +101,7 @@ func (c *container) exited(ctx context.Context, e task.Exit) {
 			revive(cs, s)
 		})
 	}
+	return err
 }
 
 // afterExit frees what the container held while it ran, and removes it if it was

@@ -94,9 +94,9 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	r, runs := alive[task.Name{Container: id}]
 	c.door.launched, c.used = runs, true
 	switch {
-	case runs && was.alive():
+	case runs && was.alive() && s.StartedAt.UnixNano() == r.At.UnixNano():
 		s.Pid = r.Pid
-	case runs: // the engine died before it could note the start
+	case runs: // the engine died before it could note the start, or could not: a full disk
 		s.phase, s.Pid = running, r.Pid
 		s.StartedAt, s.ExitCode, s.Error, s.OOMKilled = r.At.UTC(), 0, "", false
 	case was.alive():

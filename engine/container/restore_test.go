@@ -179,3 +179,49 @@ func TestRestoredStates(t *testing.T) {
 	w.must(w.Unpause(t.Context(), "paused1"))
 	w.must(w.Start(t.Context(), "created2"))
 }
+
+// A disk that was full at a start, and at an end: the next engine hears of both from the keeper.
+func TestUnsaved(t *testing.T) {
+	w := newWorld(t)
+	id := w.create("unsaved")
+	w.must(w.Start(t.Context(), id))
+	file := filepath.Join(w.root, "containers", id, historyFile)
+	old, err := os.ReadFile(file)
+	w.must(err)
+	full := func() { // no file can be put where a folder is
+		w.must(os.Remove(file))
+		w.must(os.Mkdir(file, 0o700))
+	}
+	empty := func() {
+		w.must(os.Remove(file))
+		w.must(os.WriteFile(file, old, 0o600))
+	}
+	end := func(code int) task.Exit {
+		name := task.Name{Container: id}
+		w.keeper.mu.Lock()
+		began := w.keeper.alive[name].At
+		delete(w.keeper.alive, name)
+		w.keeper.mu.Unlock()
+		return task.Exit{Name: name, Code: code, Started: began, At: time.Now()}
+	}
+	full()
+	if note := w.Exited(t.Context(), end(5)); note == nil || note() == nil {
+		t.Fatal("an end that is not on disk is noted")
+	}
+	if err := w.Start(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	w.crash()
+	empty()
+	w.open() // its disk tells of the first run
+	exit := end(6)
+	if c, _ := w.Inspect(t.Context(), id, false); !c.State.Running || c.State.StartedAt != exit.Started.UTC().Format(time.RFC3339Nano) {
+		t.Fatalf("%+v, it began %v", c.State, exit.Started)
+	}
+	if note := w.Exited(t.Context(), exit); note != nil {
+		t.Fatal(note())
+	}
+	if c, _ := w.Inspect(t.Context(), id, false); c.State.Running || c.State.ExitCode != 6 {
+		t.Fatalf("%+v", c.State)
+	}
+}
