@@ -107,7 +107,7 @@ func (Volumes) Mount(path, kind, device, options string) error {
 	if errors.As(err, &at) {
 		text = at.Err.Error()
 	}
-	said := "mount " + device + ":" + path
+	said := "failed to mount local volume: mount " + device + ":" + path
 	if p.flags != 0 {
 		said += ", flags: 0x" + strconv.FormatUint(p.flags, 16)
 	}
