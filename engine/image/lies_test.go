@@ -1,14 +1,18 @@
 package image
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"lighter/api"
 	"lighter/oci"
 )
 
@@ -149,6 +153,38 @@ func TestPushOfWhatWasNotFetched(t *testing.T) {
 	}
 }
 
+// A client that does not read holds up nobody: another pull of the same image ends, and
+// what the first is told in the end is whole.
+func TestPullOfStoppedClient(t *testing.T) {
+	s := newShelf(t)
+	maker := newRig(t)
+	maker.imported(strings.Repeat("layer", 100), s.name("a:v1"))
+	maker.push(s.name("a:v1"))
+	r := newRig(t)
+	ref, _ := oci.ParseReference(s.name("a:v1"))
+	stopped, goOn := make(chan struct{}), make(chan struct{})
+	var told []string
+	first := make(chan error, 1)
+	go func() {
+		var once sync.Once
+		first <- Exchange{r.Images}.Pull(t.Context(), ref, PullOptions{}, func(p api.Progress) {
+			once.Do(func() { close(stopped); <-goOn })
+			told = append(told, p.Status)
+		})
+	}()
+	<-stopped
+	if told, err := r.pull(s.name("a:v1")); err != nil {
+		t.Fatal(told, err)
+	}
+	close(goOn)
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if told[0] != "Pulling from a" || !strings.HasPrefix(told[len(told)-1], "Status: ") {
+		t.Fatalf("%q", told)
+	}
+}
+
 // A start sweeps what no image needs: blobs of a pull that was killed.
 func TestSweepBlobs(t *testing.T) {
 	s := newShelf(t)
@@ -168,5 +204,55 @@ func TestSweepBlobs(t *testing.T) {
 		if _, err := r.Blobs.Stat(d); err != nil {
 			t.Fatal(fmt.Errorf("a blob that an image needs is gone: %w", err))
 		}
+	}
+}
+
+// Of two pulls of an image the one that brings the layers is called off: the other takes
+// over.
+func TestPullTakesOver(t *testing.T) {
+	s := newShelf(t)
+	maker := newRig(t)
+	img := maker.imported(strings.Repeat("layer", 100), s.name("a:v1"))
+	maker.push(s.name("a:v1"))
+	layer := string(maker.byID(img.ID).sources[0].Layers[0])
+	asked, waits := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, layer) {
+			held := false
+			once.Do(func() { held = true })
+			if held {
+				close(asked)
+				<-r.Context().Done()
+				return true
+			}
+		}
+		return false
+	}
+	r := newRig(t)
+	ref, _ := oci.ParseReference(s.name("a:v1"))
+	ctx, cancel := context.WithCancel(t.Context())
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- Exchange{r.Images}.Pull(ctx, ref, PullOptions{}, nil) }()
+	<-asked
+	go func() {
+		var seen sync.Once
+		second <- Exchange{r.Images}.Pull(t.Context(), ref, PullOptions{}, func(p api.Progress) {
+			if p.Status == "Pulling fs layer" {
+				seen.Do(func() { close(waits) })
+			}
+		})
+	}()
+	<-waits
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if err := <-second; err != nil || r.byID(img.ID) == nil {
+		t.Fatal(err)
+	}
+	r.remove(s.name("a:v1"), RemoveOptions{})
+	if r.Count() != 0 || len(r.Layers.List()) != 0 {
+		t.Fatal("what was removed is kept")
 	}
 }

@@ -49,7 +49,8 @@ type LoadOptions struct {
 // Load takes in the images of an archive, which may be compressed: Docker's of any age, or
 // an OCI image layout. An image is there whole, with its names, or not at all.
 func (i *Images) Load(ctx context.Context, r io.Reader, o LoadOptions, tell Tell) error {
-	tell = serial(tell)
+	tell, end := relay(tell)
+	defer end()
 	layers := tell
 	if o.Quiet {
 		layers = nil

@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,17 +19,68 @@ type Tell func(api.Progress)
 // quiet is a Tell for nobody.
 func quiet(api.Progress) {}
 
-// serial makes a Tell that several may call at once.
-func serial(tell Tell) Tell {
+// relay makes a Tell that several may call at once, and that never waits: a client that
+// does not read, such as one that was stopped, holds up neither its pull nor another's that
+// shares a layer with it. What it is told late is the newest. end waits until all is told.
+func relay(tell Tell) (quick Tell, end func()) {
 	if tell == nil {
-		return quiet
+		return quiet, func() {}
 	}
-	var mu sync.Mutex
-	return func(p api.Progress) {
-		mu.Lock()
-		defer mu.Unlock()
-		tell(p)
+	r := &mailbox{news: make(chan struct{}, 1)}
+	var worker sync.WaitGroup
+	worker.Go(func() {
+		for range r.news {
+			for _, p := range r.take() {
+				tell(p)
+			}
+		}
+	})
+	return r.put, func() {
+		r.mu.Lock()
+		r.over = true // who shared a layer may go on telling
+		close(r.news)
+		r.mu.Unlock()
+		worker.Wait()
+		for _, p := range r.take() {
+			tell(p)
+		}
 	}
+}
+
+// mailbox is messages that wait to be told. There is at most one bar of a thing among them,
+// so that there are not many.
+type mailbox struct {
+	news chan struct{}
+
+	mu   sync.Mutex
+	mail []api.Progress
+	over bool
+}
+
+func (m *mailbox) put(p api.Progress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.over {
+		return
+	}
+	if d := p.ProgressDetail; d != nil && *d != (api.ProgressDetail{}) {
+		m.mail = slices.DeleteFunc(m.mail, func(o api.Progress) bool {
+			return o.ID == p.ID && o.Status == p.Status && o.ProgressDetail != nil
+		})
+	}
+	m.mail = append(m.mail, p)
+	select {
+	case m.news <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mailbox) take() []api.Progress {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mail := m.mail
+	m.mail = nil
+	return mail
 }
 
 // step tells that something under way has come to a point. Clients write it over what they

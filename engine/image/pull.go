@@ -29,7 +29,8 @@ func (i Exchange) Pull(ctx context.Context, ref oci.Reference, o PullOptions, te
 		return api.Errorf(api.Invalid, "'scratch' is a reserved name")
 	}
 	repo := i.Registry.Repository(ref, credentials(o.Auth))
-	tell = serial(tell)
+	tell, end := relay(tell)
+	defer end()
 	refs := []oci.Reference{ref.OrLatest()}
 	if o.All && ref.NameOnly() {
 		tags, err := repo.Tags(ctx)

@@ -38,7 +38,8 @@ type Pushed struct {
 // up as it came, to the byte; what was made here is packed once and kept, so that it
 // has the same digest wherever it is pushed.
 func (i Exchange) Push(ctx context.Context, ref oci.Reference, o PushOptions, tell Tell) error {
-	tell = serial(tell)
+	tell, end := relay(tell)
+	defer end()
 	refs := []oci.Reference{ref.OrLatest()}
 	i.mu.RLock()
 	known := i.index.byName(ref)
