@@ -150,7 +150,7 @@ func (a *Accounts) Check(r *http.Request, repo string, actions ...string) (Ident
 	if err != nil {
 		return Identity{}, err
 	}
-	for _, action := range actions {
+	for _, action := range pushFirst(actions) {
 		refusal := may(k.Identity, st, repo, action)
 		switch {
 		case refusal != nil && k.Anonymous():
@@ -163,4 +163,14 @@ func (a *Accounts) Check(r *http.Request, repo string, actions ...string) (Ident
 		}
 	}
 	return k.Identity, nil
+}
+
+// pushFirst puts a push before the rest: it is refused alike (403) in what is not there,
+// what is not to be seen, and what is somebody else's, as clients take a 404 for a fault
+// that goes away, and try again.
+func pushFirst(actions []string) []string {
+	if i := slices.Index(actions, Push); i > 0 {
+		return append([]string{Push}, slices.Delete(slices.Clone(actions), i, i+1)...)
+	}
+	return actions
 }

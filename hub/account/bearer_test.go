@@ -111,7 +111,7 @@ func TestRoles(t *testing.T) {
 						if c := err.(*meta.Refusal).Challenge; c != `Bearer realm="http://example.com/token",service="lighterhub",scope="repository:`+repo+`:`+action+`"` {
 							t.Error(c)
 						}
-					case strings.Contains(want, Pull):
+					case strings.Contains(want, Pull) || action == Push:
 						refused(t, err, 403)
 					default:
 						refused(t, err, 404)
@@ -385,6 +385,10 @@ func TestForged(t *testing.T) {
 	refused(t, err, 403)
 	must(t, a.Orgs.RemoveMember(t.Context(), me("owner"), "team", "writer"))
 	_, err = a.Check(r, "team/private", Push)
+	refused(t, err, 403)
+	_, err = a.Check(r, "team/private", Pull, Push)
+	refused(t, err, 403)
+	_, err = a.Check(r, "team/private", Pull)
 	refused(t, err, 404)
 	// Another hub on the same database takes it, too.
 	b, err := New(t.Context(), a.db, Options{Cost: cheap})

@@ -76,6 +76,9 @@ func may(who Identity, st standing, repo, action string) error {
 	if May(st.role, st.public, action) && !who.limited(repo, action) {
 		return nil
 	}
+	if action == Push {
+		return forbidden("requested access to the resource is denied: %s may not push to %s", nameOf(who), repo)
+	}
 	if !May(st.role, st.public, Pull) || !st.public && who.limited(repo, Pull) {
 		return unknown(repo)
 	}
@@ -93,7 +96,7 @@ func nameOf(who Identity) string {
 }
 
 func verb(action string) string {
-	if v, ok := map[string]string{Pull: "pull from", Push: "push to", Delete: "delete from", Settings: "change the settings of"}[action]; ok {
+	if v, ok := map[string]string{Pull: "pull from", Delete: "delete from", Settings: "change the settings of"}[action]; ok {
 		return v
 	}
 	return action
