@@ -55,6 +55,7 @@ func run(m *testing.M) int {
 			}
 		}
 	}
+	os.Setenv("GOTMPDIR", dir) // a run of some stories only would leave the folder of its scripts
 	return m.Run()
 }
 
