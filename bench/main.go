@@ -267,8 +267,10 @@ func (e *engine) clean() {
 	if name, _ := e.output(ctx, "network", "ls", "-q", "--filter", "name=bench-net"); name != "" {
 		e.run(ctx, "network", "rm", "bench-net")
 	}
-	if ids, _ := e.output(ctx, "images", "-q", "bench"); ids != "" {
-		e.run(ctx, append([]string{"rmi", "-f"}, slices.Compact(strings.Fields(ids))...)...)
+	for _, pattern := range []string{"bench", registryAddr + "/bench/*"} {
+		if ids, _ := e.output(ctx, "images", "-q", pattern); ids != "" {
+			e.run(ctx, append([]string{"rmi", "-f"}, slices.Compact(strings.Fields(ids))...)...)
+		}
 	}
 }
 
