@@ -19,7 +19,7 @@ var cheap = Cost{Memory: 64, Passes: 1, Threads: 1}
 func open(t *testing.T, o Options) *Accounts {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "hub.db")
-	if pg := os.Getenv("HUBACC_PG"); pg != "" {
+	if pg := os.Getenv("HUB_TEST_POSTGRES"); pg != "" {
 		address = pg
 	}
 	db, err := meta.Open(t.Context(), address)
@@ -27,7 +27,7 @@ func open(t *testing.T, o Options) *Accounts {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if os.Getenv("HUBACC_PG") != "" {
+		if os.Getenv("HUB_TEST_POSTGRES") != "" {
 			for _, table := range []string{"audit", "secrets", "attempts", "names", "repositories"} {
 				if _, err := db.Exec(context.Background(), `DELETE FROM `+table); err != nil {
 					t.Error(err)

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"lighter/hub/meta"
@@ -27,8 +28,10 @@ func note(ctx context.Context, tx *meta.Tx, by Identity, owner, action, detail s
 	if by.Token != "" {
 		who += " (token " + by.Token + ")"
 	}
+	now := time.Now()
+	id := now.UnixMicro()<<11 | rand.Int64N(1<<11) // in the order of what happened, and two hubs do not meet
 	_, err := tx.Exec(ctx, `INSERT INTO audit (id, at, who, addr, owner, action, detail) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		meta.NewID(), meta.Micros(time.Now()), who, by.Addr, owner, action, clip(clean(detail), 1000))
+		id, meta.Micros(now), who, by.Addr, owner, action, clip(clean(detail), 1000))
 	return err
 }
 

@@ -30,7 +30,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := t.Context()
 	address := filepath.Join(t.TempDir(), "hub.db")
-	if pg := os.Getenv("HUBACC_PG"); pg != "" {
+	if pg := os.Getenv("HUB_TEST_POSTGRES"); pg != "" {
 		address = pg
 	}
 	db, err := meta.Open(ctx, address)
@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if os.Getenv("HUBACC_PG") != "" {
+		if os.Getenv("HUB_TEST_POSTGRES") != "" {
 			for _, table := range []string{"audit", "secrets", "attempts", "names", "repositories"} {
 				if _, err := db.Exec(context.Background(), `DELETE FROM `+table); err != nil {
 					t.Error(err)
