@@ -18,6 +18,7 @@ import (
 	"lighter/hub"
 	"lighter/hub/account"
 	"lighter/hub/meta"
+	"lighter/registry"
 )
 
 // roleWorld is a hub with a team, and what each kind of caller shows.
@@ -288,5 +289,36 @@ func TestAccountsOnPostgres(t *testing.T) {
 	cmd.Env = append(os.Environ(), "HUB_TEST_POSTGRES="+postgres(t))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// lighter's own client logs in, and searches as who it logged in as.
+func TestLighterLogsInAndSearches(t *testing.T) {
+	w := newRoleWorld(t)
+	server := httptest.NewServer(w.hub)
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	c := registry.New(registry.Config{Attempts: 1})
+	word := "correct horse battery"
+	identity, err := c.Login(t.Context(), host, registry.Credentials{Username: "reader", Password: word})
+	if err != nil || !strings.HasPrefix(identity, "lhubr_") {
+		t.Fatalf("%q, %v", identity, err)
+	}
+	if again, err := c.Login(t.Context(), host, registry.Credentials{Username: "reader", Password: word + "!"}); err == nil {
+		t.Errorf("a wrong password: %q", again)
+	}
+	for _, k := range []struct {
+		creds registry.Credentials
+		found int
+	}{
+		{registry.Credentials{}, 1},
+		{registry.Credentials{Username: "reader", Password: word}, 2},
+		{registry.Credentials{Username: "reader", IdentityToken: identity}, 2}, // what `login` keeps,
+		{registry.Credentials{Username: "stranger", Password: word}, 1},
+	} {
+		found, err := c.Search(t.Context(), host, "team", 25, k.creds)
+		if err != nil || len(found) != k.found {
+			t.Errorf("%+v finds %+v, %v", k.creds, found, err)
+		}
 	}
 }

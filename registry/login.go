@@ -146,8 +146,12 @@ func (c *Client) search(ctx context.Context, e *endpoint, term string, limit int
 	if err != nil {
 		return nil, err
 	}
-	if creds.Username != "" {
-		req.SetBasicAuth(creds.Username, creds.Password)
+	auth, err := c.searchAuth(ctx, e, creds)
+	if err != nil {
+		return nil, err
+	}
+	if auth != "" {
+		req.Header.Set("Authorization", auth)
 	}
 	if c.cfg.UserAgent != "" {
 		req.Header.Set("User-Agent", c.cfg.UserAgent)
@@ -177,4 +181,27 @@ func (c *Client) search(ctx context.Context, e *endpoint, term string, limit int
 		found[i].Description = printable(found[i].Description)
 	}
 	return found[:min(len(found), max(limit, 0))], nil
+}
+
+// searchAuth is what a search says of who asks: name and password; for a log-in that kept
+// a refresh token in the password's place, a token for the catalog, as Docker asks for it.
+func (c *Client) searchAuth(ctx context.Context, e *endpoint, creds Credentials) (string, error) {
+	switch {
+	case creds.Username == "":
+		return "", nil
+	case creds.IdentityToken == "":
+		return basic(creds), nil
+	}
+	resp, err := c.ping(ctx, e, "")
+	if err != nil {
+		return "", err
+	}
+	defer discard(resp)
+	for _, ch := range parseChallenges(resp.Header) {
+		if ch.scheme == "bearer" {
+			got, _, err := e.fetchToken(ctx, ch, []string{"registry:catalog:search"}, creds, c.cfg.UserAgent, false)
+			return "Bearer " + got.text, err
+		}
+	}
+	return "", nil // it asks nobody who they are
 }
