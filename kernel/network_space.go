@@ -97,16 +97,17 @@ func (n *Network) prepare(k kind) (*space, error) {
 
 // newVeth makes a pair: one end on the bridge, one in the namespace, both up, so that
 // nothing is waited for when the latter gets its address. One that will have IPv6 stays down
-// until then, as it would else make itself an address that nobody asked for.
+// until then, as it would else make itself an address that nobody asked for; so does one
+// whose kernel names no link that is up.
 func (n *Network) newVeth(s *space, k kind, inside string) (veth, error) {
 	master, err := n.host.Find(k.bridge)
 	if err != nil {
 		return veth{}, fmt.Errorf("bridge %s: %w", k.bridge, err)
 	}
-	v := veth{name: inside, up: !k.ipv6, bridge: master.Index}
+	v := veth{name: inside, up: !k.ipv6 && net.NamesLive(), bridge: master.Index}
 	outside := fmt.Sprintf("lt%08x", rand.Uint32())
 	var b net.Batch
-	b.NewVeth(net.End{Name: outside, Up: true}, net.End{Name: inside, Space: s.space}, k.mtu, master.Index)
+	b.NewVeth(net.End{Name: outside, Up: net.NamesLive()}, net.End{Name: inside, Space: s.space}, k.mtu, master.Index)
 	if err := n.host.Do(&b); err != nil {
 		return v, missing(err, "veth", "CONFIG_VETH", "veth")
 	}
@@ -122,10 +123,12 @@ func (n *Network) newVeth(s *space, k kind, inside string) (veth, error) {
 			return v, err
 		}
 	}
-	if v.up {
+	if !k.ipv6 {
 		if err := net.In(s.space, func() error { return noIPv6(inside) }); err != nil {
 			return v, err
 		}
+	}
+	if v.up {
 		var b net.Batch
 		b.SetLink(v.far, inside, net.Change{Up: true})
 		b.Settle(v.far, inside)
@@ -221,7 +224,7 @@ func (n *Network) dress(s *space, i netspec.Interface) error {
 	}
 	if s.near > 0 {
 		var b net.Batch
-		b.SetLink(s.near, i.Host, net.Change{Name: i.Host, Master: s.bridge})
+		b.SetLink(s.near, i.Host, net.Change{Name: i.Host, Master: s.bridge, Up: true})
 		if i.Isolated && !n.filtered.Load() {
 			b.SetPort(s.near, i.Host, net.Port{Isolated: true})
 		}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -63,7 +64,7 @@ func (d *Deps) hostsText(s *snapshot, ends []*network.Endpoint, links []link) (s
 	text := localNames
 	if h.NetworkMode == "host" {
 		b, err := os.ReadFile("/etc/hosts")
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", fmt.Errorf("read the host's names: %w", err)
 		}
 		text = string(b)
