@@ -8,7 +8,7 @@ echo "# nftables"; CGO_ENABLED=0 go test -count=1 -run '^TestHere$' -v ./linux/n
 echo "# forwarding"; cat /proc/sys/net/ipv4/ip_forward
 echo "# cgroups"; find /sys/fs/cgroup -type d -path '*lighter*' 2>/dev/null | sort
 echo "# files"
-find /run /tmp /var/tmp -maxdepth 1 '(' -name 'lighter*' -o -name 'Test*' -o -name 'go-test-script*' ')' | sort
+find /run /tmp /var/tmp -maxdepth 1 ! -name lighter.networks '(' -name 'lighter*' -o -name 'Test*' -o -name 'go-test-script*' ')' | sort
 # The claim of an engine whose records are gone is swept by the next engine that starts.
 find /run/lighter.networks -name '*.json' 2>/dev/null | sort | while read -r claim; do
 	[ ! -e "$(sed -n 's/.*"Record":"\([^"]*\)".*/\1/p' "$claim")" ] || echo "$claim"
