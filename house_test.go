@@ -24,11 +24,12 @@ var floors = []string{
 	`linux/fs linux/cgroup linux/proc linux/seccomp linux/net`,
 	`store runtime/init`,
 	`store/content store/archive store/logfile registry runtime`,
-	`store/layer keeper runtime/oci`,
+	`store/layer store/tree keeper runtime/oci`,
 	`engine/event`,
 	`engine/image engine/volume engine/dns engine/proxy engine/logship`,
 	`engine/network`,
 	`engine/container`,
+	`engine/build`,
 	`client server kernel`,
 	`cli`,
 	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above

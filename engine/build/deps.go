@@ -1,0 +1,63 @@
+package build
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"lighter/api"
+	"lighter/engine/container"
+	"lighter/engine/image"
+	"lighter/store"
+	"lighter/store/content"
+	"lighter/store/layer"
+	"lighter/task"
+)
+
+// Deps is what builds stand on.
+type Deps struct {
+	Log    *slog.Logger
+	Root   *store.Root // its folder build/ is ours
+	Layers Layers
+	Images *image.Images
+	Blobs  *content.Store
+
+	Containers *container.Containers // knows what a program's world looks like: its StepSpec
+	Steps      Steps
+	Networks   Networks
+	Platforms  func() []api.Platform // that this machine can run, its own first
+
+	Parallel int              // RUN steps at a time; 0 for as many as there are processors
+	Clock    func() time.Time // nil for the machine's
+}
+
+// Layers is what builds need of the layer store.
+type Layers interface {
+	Get(chainID string) (layer.Layer, error)
+	View(top string) (*os.File, error)
+	// Work begins a layer on top, "" for none: a folder that is written to.
+	Work(top string) (*layer.Work, error)
+	// Rebase gives the layer chainID, without what it stands on, on another parent.
+	Rebase(ctx context.Context, chainID, parent string) (layer.Layer, error)
+	// Settle makes the layers beneath these tops durable, with one wait for the disk.
+	Settle(ctx context.Context, tops ...string) error
+	Pack(ctx context.Context, chainID string, w io.Writer) error
+}
+
+// Steps runs the programs of RUN, and sees to it that nothing of them is left.
+type Steps interface {
+	// Run runs a program to its end. The error is a *task.StartError when it could not be started,
+	// and ctx's cause when that ended, in which case nothing of it runs any more.
+	Run(ctx context.Context, s task.Step) (task.Exit, error)
+	// Sweep kills what an engine left that died.
+	Sweep(ctx context.Context) error
+}
+
+// Networks gives steps a network namespace on the default bridge.
+type Networks interface {
+	// Lend gives a namespace that has a way out, with what /etc/resolv.conf is to hold; give it back
+	// by release. One that a step with rights over its network has had is not lent again.
+	Lend(ctx context.Context) (ns *os.File, resolv []byte, release func(reuse bool), err error)
+}
