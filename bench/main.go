@@ -57,6 +57,10 @@ func main() {
 
 // measure starts an engine of ours in a root of its own, runs the rows, and takes it down.
 func measure(ctx context.Context, peer, bin, cache, only string, scale float64) ([]figure, error) {
+	figures, err := hubFigures(ctx, bin, cache, only, scale)
+	if err != nil {
+		return figures, err
+	}
 	inputs, err := makeInputs(cache)
 	if err != nil {
 		return nil, err
@@ -85,7 +89,6 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 		}
 		defer e.clean()
 	}
-	var figures []figure
 	for _, r := range slices.Concat(rows, manyRows, fileRows, networkRows, registryRows) {
 		if !wanted(r.name, only) {
 			continue

@@ -43,6 +43,8 @@ type DB struct {
 	read  *sql.DB
 	write *sql.DB // of SQLite one connection, which alone writes; else the same as read
 	pg    bool
+
+	reads, writes statements
 }
 
 // Open opens the database of an address and brings its tables up to date. An address is
@@ -97,6 +99,7 @@ func (d *DB) connect(address string) (err error) {
 		return errors.Join(err, d.read.Close())
 	}
 	d.write.SetMaxOpenConns(1)
+	d.reads.db, d.writes.db = d.read, d.write
 	return nil
 }
 
@@ -172,11 +175,17 @@ func (d *DB) Ping(ctx context.Context) error { return d.read.PingContext(ctx) }
 
 // Query reads rows.
 func (d *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if s := d.reads.get(ctx, query); s != nil {
+		return s.QueryContext(ctx, args...)
+	}
 	return d.read.QueryContext(ctx, d.rebind(query), args...)
 }
 
 // QueryRow reads one row; its Scan gives ErrNotFound when there is none.
 func (d *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
+	if s := d.reads.get(ctx, query); s != nil {
+		return s.QueryRowContext(ctx, args...)
+	}
 	return d.read.QueryRowContext(ctx, d.rebind(query), args...)
 }
 
@@ -191,23 +200,48 @@ func (d *DB) Exec(ctx context.Context, query string, args ...any) (n int64, err 
 
 // Tx is a transaction that writes.
 type Tx struct {
-	tx *sql.Tx
-	d  *DB
+	tx     *sql.Tx
+	d      *DB
+	others []string // queries whose statements are not kept yet
+}
+
+// stmt gives a statement that is kept. Others become one when the transaction, which has
+// the only connection, is over.
+func (t *Tx) stmt(ctx context.Context, query string) *sql.Stmt {
+	if s := t.d.writes.known(query); s != nil {
+		return t.tx.StmtContext(ctx, s)
+	}
+	if t.d.writes.db != nil {
+		t.others = append(t.others, query)
+	}
+	return nil
 }
 
 // Query reads rows as the transaction sees them.
 func (t *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if s := t.stmt(ctx, query); s != nil {
+		return s.QueryContext(ctx, args...)
+	}
 	return t.tx.QueryContext(ctx, t.d.rebind(query), args...)
 }
 
 // QueryRow reads one row as the transaction sees it.
 func (t *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
+	if s := t.stmt(ctx, query); s != nil {
+		return s.QueryRowContext(ctx, args...)
+	}
 	return t.tx.QueryRowContext(ctx, t.d.rebind(query), args...)
 }
 
 // Exec is one statement, and how many rows it touched.
 func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	r, err := t.tx.ExecContext(ctx, t.d.rebind(query), args...)
+	var r sql.Result
+	var err error
+	if s := t.stmt(ctx, query); s != nil {
+		r, err = s.ExecContext(ctx, args...)
+	} else {
+		r, err = t.tx.ExecContext(ctx, t.d.rebind(query), args...)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -233,13 +267,18 @@ func (d *DB) once(ctx context.Context, do func(*Tx) error) error {
 	if err != nil {
 		return err
 	}
-	if err := do(&Tx{tx: tx, d: d}); err != nil {
+	t := &Tx{tx: tx, d: d}
+	if err := do(t); err != nil {
 		if undone := tx.Rollback(); undone != nil && !errors.Is(undone, sql.ErrTxDone) {
 			return errors.Join(err, undone)
 		}
 		return err
 	}
-	return tx.Commit()
+	err = tx.Commit()
+	for _, query := range t.others {
+		d.writes.get(ctx, query)
+	}
+	return err
 }
 
 // lost reports whether a transaction may do better another time.
