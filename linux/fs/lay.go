@@ -33,29 +33,15 @@ func Compose(root *os.File, mounts []Laid) (*os.File, error) {
 	if !errors.Is(err, errDetached) {
 		return nil, err
 	}
-	type result struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		f, err := composeHere(root, mounts)
-		done <- result{f, err}
-	}()
-	r := <-done
-	return r.f, r.err
+	return throwaway(func() (*os.File, error) { return composeHere(root, mounts) })
 }
 
 // errDetached says that the kernel does not mount on a detached tree.
 var errDetached = errors.New("nothing can be mounted on a detached tree")
 
 func composeHere(root *os.File, mounts []Laid) (*os.File, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-		return nil, fmt.Errorf("mount namespace: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return nil, fmt.Errorf("make mounts private: %w", err)
+	if err := leaveMounts(); err != nil {
+		return nil, err
 	}
 	if err := unix.MoveMount(int(root.Fd()), "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return nil, fmt.Errorf("mount the tree in a namespace of its own: %w", err)

@@ -57,12 +57,8 @@ func Unmount(path string) error {
 // its own, which ends with it. Files opened before stay what they are; for f "/" is the
 // root of that namespace.
 func WithinMounts(ns *os.File, f func(root *os.File) error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- withinHere(ns, f)
-	}()
-	return <-done
+	_, err := throwaway(func() (*os.File, error) { return nil, withinHere(ns, f) })
+	return err
 }
 
 func withinHere(ns *os.File, f func(root *os.File) error) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 
@@ -68,26 +67,12 @@ var oldOverlay atomic.Bool
 // the folders are named relative to one they share, from a thread that has a mount
 // namespace of its own and is thrown away with it.
 func overlayByMount(o OverlayOptions, attrs int) (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		f, err := overlayHere(o, attrs)
-		done <- result{f, err}
-	}()
-	r := <-done
-	return r.f, r.err
+	return throwaway(func() (*os.File, error) { return overlayHere(o, attrs) })
 }
 
 func overlayHere(o OverlayOptions, attrs int) (*os.File, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-		return nil, fmt.Errorf("mount namespace for overlay: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return nil, fmt.Errorf("make mounts private for overlay: %w", err)
+	if err := leaveMounts(); err != nil {
+		return nil, err
 	}
 	lowers := make([]string, len(o.Lower))
 	base := commonParent(o.Lower)
