@@ -27,8 +27,10 @@ type BuildRequest struct {
 	Verify  bool               `json:",omitempty"` // build twice without cache and compare
 	Explain bool               `json:",omitempty"` // tell why a step was not cached
 	Keep    bool               `json:",omitempty"` // keep the state of a step that fails, for a shell in it
-	Classic bool               `json:",omitempty"` // an image for each step, as Docker's classic builder leaves them
+	Classic bool               `json:",omitempty"` // history and errors as Docker's classic builder writes them; the Dockerfile and its lines are told
 	Squash  bool               `json:",omitempty"`
+	Limits  *Resources         `json:",omitempty"` // of each RUN: memory, CPUs
+	Machine string             `json:",omitempty"` // the boot id of the client's machine, on which contexts with a Path lie
 }
 
 // BuildContext is files that a build reads: a folder of the engine's machine, read in place, or
@@ -57,6 +59,7 @@ type BuildCacheOption struct {
 // BuildMessage is one line of the answer to POST /builds: progress, and at the end one of Result and Error.
 type BuildMessage struct {
 	ID       string       `json:",omitempty"` // of the build: the first message
+	Source   *BuildSource `json:",omitempty"` // the Dockerfile, with Classic, before any of its steps
 	Progress *BuildStatus `json:",omitempty"`
 	Result   *BuildResult `json:",omitempty"`
 	Error    *BuildError  `json:",omitempty"`
@@ -80,6 +83,8 @@ type BuildVertex struct {
 	Cached    bool       `json:"cached,omitempty"`
 	Error     string     `json:"error,omitempty"`
 	Missed    string     `json:"missed,omitempty"` // ours, with Explain: which input changed
+
+	Lines []BuildLines `json:"lines,omitempty"` // ours, with Classic: of the Dockerfile
 }
 
 // VertexStatus is a part of a step that has a size: a download, a layer.
@@ -148,3 +153,18 @@ type BuildError struct {
 	State   string       `json:",omitempty"` // with Keep: an image of the failed step's state, with its environment
 	Shell   []string     `json:",omitempty"` // what the step ran: SHELL and command
 }
+
+// BuildPrune says what of the builder's cache goes, least recently used first. Sizes are in bytes, 0 for none.
+type BuildPrune struct {
+	All     bool // what images hold as well, and cache mounts
+	Keep    int64
+	MaxUsed int64
+	MinFree int64
+	Filters Filters // until, unused-for, id, type, inuse, shared, private
+}
+
+// BuildSent answers POST /builds/contexts: the id of what was sent, which a build takes as its context.
+type BuildSent struct{ ID string }
+
+// BuildStep answers GET /builds/step: the image of a step's state, with its environment.
+type BuildStep struct{ ID string }

@@ -185,7 +185,7 @@ type DiskUsage struct {
 	BuildCache []BuildCache
 }
 
-// BuildCache is one piece of a builder's cache. There is no builder yet, and so none of it.
+// BuildCache is one piece of a builder's cache.
 type BuildCache struct {
 	ID          string
 	Type        string
