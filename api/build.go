@@ -8,7 +8,7 @@ import (
 // BuildRequest asks for a build over our own route, POST /builds. The classic POST /build is
 // turned into one. Options are the attributes of BuildKit's Dockerfile front end, by its names:
 // filename, target, platform, build-arg:NAME, label:NAME, no-cache, image-resolve-mode,
-// add-hosts, force-network-mode, ulimit, shm-size, context:NAME…
+// add-hosts, force-network-mode, ulimit, shm-size, memory, cpushares…, context:NAME…
 type BuildRequest struct {
 	Contexts map[string]BuildContext `json:",omitempty"` // "context", "dockerfile", and named ones that are folders
 	Options  map[string]string       `json:",omitempty"`
@@ -29,7 +29,6 @@ type BuildRequest struct {
 	Keep    bool               `json:",omitempty"` // keep the state of a step that fails, for a shell in it
 	Classic bool               `json:",omitempty"` // history and errors as Docker's classic builder writes them; the Dockerfile and its lines are told
 	Squash  bool               `json:",omitempty"`
-	Limits  *Resources         `json:",omitempty"` // of each RUN: memory, CPUs
 	Machine string             `json:",omitempty"` // the boot id of the client's machine, on which contexts with a Path lie
 }
 
