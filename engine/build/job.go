@@ -13,6 +13,7 @@ type job struct {
 	b       *Builder
 	id      string
 	request *api.BuildRequest
+	client  Client                  // who asks: secrets, agents, log-ins and folders come from it
 	trees   map[string]*tree.Source // the contexts, by name
 	epoch   time.Time               // no file of a layer is newer
 	tell    func(api.BuildStatus)   // progress; it may be called by several at once
