@@ -30,6 +30,7 @@ var floors = []string{
 	`engine/network`,
 	`engine/container`,
 	`engine/build`,
+	`engine/buildkit`,
 	`client server kernel`,
 	`cli`,
 	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above
