@@ -144,7 +144,7 @@ func (p *parts) openImages(context.Context) (err error) {
 	p.images, err = image.Open(image.Deps{
 		Blobs: blobs, Registry: reg, Downloads: p.config.Downloads, Uploads: p.config.Uploads,
 		Log: slog.Default(), Root: p.root, Layers: p.layers, Events: p.events,
-		Users: p.users,
+		Users: p.users, Step: crashHook(),
 	})
 	return err
 }
@@ -166,6 +166,7 @@ func (p *parts) users() []image.User {
 func (p *parts) openVolumes(context.Context) (err error) {
 	p.volumes, err = volume.Open(volume.Deps{
 		Dir: p.root.Path("volumes"), Temp: p.root.Temp, Trash: p.root.Trash, Events: p.events, Machine: kernel.Volumes{},
+		Step: crashHook(),
 	})
 	return err
 }

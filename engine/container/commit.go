@@ -83,6 +83,7 @@ func (f Files) Commit(ctx context.Context, ref string, o CommitOptions) (string,
 	if err != nil {
 		return "", fmt.Errorf("copy what container %s changed: %w", short(c.id), err)
 	}
+	f.cs.reached("commit: copied")
 	id, err := f.cs.Commits.Commit(ctx, Committed{
 		Container: s.ID, Parent: s.Image, Top: s.Top, Layer: staged, Platform: s.Platform,
 		ContainerConfig: s.Config, Config: config, Author: o.Author, Comment: o.Comment, Repo: o.Repo, Tag: o.Tag,
@@ -175,6 +176,7 @@ func (f Files) still(ctx context.Context, c *container, do func(*snapshot) error
 	}
 	f.cs.publish(s, "pause")
 	err := do(s)
+	f.cs.reached("commit: frozen")
 	err = errors.Join(err, c.thaw(ctx))
 	f.cs.publish(s, "unpause")
 	return err

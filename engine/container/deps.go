@@ -46,8 +46,8 @@ type Deps struct {
 
 	Clock Clock // nil for the machine's
 
-	// Step, when not nil, is called after each step of a start with its name: where
-	// a test lets the engine die.
+	// Step, when not nil, is called after each step of a start with its name, and where
+	// commit and update have come halfway: where a test lets the engine die.
 	Step func(name string)
 }
 

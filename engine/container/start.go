@@ -120,11 +120,16 @@ func (s *start) run(ctx context.Context) error {
 		if err := step.do(s, ctx); err != nil {
 			return err
 		}
-		if s.cs.Step != nil {
-			s.cs.Step(step.name)
-		}
+		s.cs.reached(step.name)
 	}
 	return nil
+}
+
+// reached tells who tries what becomes of a death in the middle of a verb that it came so far.
+func (cs *Containers) reached(step string) {
+	if cs.Step != nil {
+		cs.Step(step)
+	}
 }
 
 // close lets go what the engine needs no longer once the start is over, either way.

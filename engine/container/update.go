@@ -113,11 +113,13 @@ func (u *update) run(ctx context.Context) error {
 	if !r.Unsettled {
 		return u.install(u.next)
 	}
+	u.cs.reached("update: noted")
 	ctx, cancel := undo(ctx) // a client that leaves does not undo it half-way
 	defer cancel()
 	if err := u.act(ctx); err != nil {
 		return errors.Join(err, u.back(ctx))
 	}
+	u.cs.reached("update: done")
 	settled := r
 	settled.Unsettled, settled.Moving = false, nil
 	if err := u.c.saveRecord(&settled); err != nil {

@@ -48,6 +48,9 @@ func (i *Images) Commit(ctx context.Context, o CommitOptions) (oci.Digest, error
 		if _, err := i.Layers.CommitChain(ctx, []*layer.Staged{o.Layer}, string(o.Top)); err != nil {
 			return "", err
 		}
+		if i.Step != nil {
+			i.Step("commit: layer")
+		}
 	}
 	raw, err := committedDocument(parent, o, diff, empty)
 	if err != nil {

@@ -79,6 +79,8 @@ type Deps struct {
 
 	Events *event.Log
 	Users  func() []User // the containers there are; it must not call back, nor wait for one
+
+	Step func(name string) // told how far a commit came; nil, but where such a death is tried
 }
 
 // Images is all images of the engine. Its methods may be called from anywhere at any time.

@@ -154,7 +154,13 @@ func (vs *Volumes) make(w *Want, anonymous bool) (_ *volume, made bool, err erro
 	if err := v.lay(w); err != nil {
 		return nil, false, err
 	}
+	if vs.Step != nil {
+		vs.Step("volume: laid")
+	}
 	placed, made, err := vs.place(v, w)
+	if vs.Step != nil {
+		vs.Step("volume: placed")
+	}
 	if err != nil || !made || w.Volatile {
 		return placed, made, err
 	}

@@ -44,6 +44,8 @@ type Deps struct {
 	Trash   func(path string) error             // takes a folder away at once
 	Events  *event.Log
 	Machine Machine
+
+	Step func(name string) // told how far a creation came; nil, but where such a death is tried
 }
 
 // Machine is what volumes need of the kernel.
