@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"lighter/linux/cgroup"
 	"lighter/linux/proc"
@@ -34,6 +35,25 @@ func (l life) open() (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// born completes what is known of a container whose keeper died when it had started it
+// and before it could say so: the process that began first is the container's.
+func (d dirs) born(container string, l life) (life, error) {
+	g, err := cgroup.Open(l.Cgroup)
+	if err != nil {
+		return l, err
+	}
+	pids, err := g.Procs()
+	if err != nil {
+		return l, err
+	}
+	if l.Pid = proc.Oldest(pids); l.Pid == 0 {
+		return l, nil
+	}
+	l.At = time.Now()
+	l.Run = l.At.UnixNano()
+	return l, d.addLife(container, l)
 }
 
 // Freeze stops all processes of a container, or lets them go on.

@@ -73,7 +73,15 @@ func (c *Client) strays(ctx context.Context, ended map[string]int64) error {
 		c.mu.Lock()
 		_, known := c.held[name]
 		c.mu.Unlock()
-		if err != nil || known || l.Pid == 0 || ended[id] >= l.Run || strings.HasPrefix(id, ".") {
+		if err != nil || known || strings.HasPrefix(id, ".") {
+			continue
+		}
+		if l.Pid == 0 && l.Cgroup != "" {
+			if l, err = c.dirs.born(id, l); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				c.warn(fmt.Errorf("look for what was started of %s: %w", id, err))
+			}
+		}
+		if l.Pid == 0 || ended[id] >= l.Run {
 			continue
 		}
 		if l.Ended >= l.Run { // and the engine died before it had this taken away

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -204,17 +205,37 @@ func Pid(pidfd *os.File) (pid int, err error) {
 	return pid, err
 }
 
+// stat gives the fields of /proc/PID/stat from the third on, the state; none when there
+// is no such process.
+func stat(pid int) []string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	// The second field, the name, may hold anything but ends at the last parenthesis.
+	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+}
+
+// Oldest is the process of these that began first, 0 when none of them runs.
+func Oldest(pids []int) int {
+	oldest, least := 0, uint64(math.MaxUint64)
+	for _, pid := range pids {
+		fields := stat(pid)
+		if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+			continue
+		}
+		if began, err := strconv.ParseUint(fields[19], 10, 64); err == nil && began < least {
+			oldest, least = pid, began
+		}
+	}
+	return oldest
+}
+
 // zombieStatus reads the wait status of a process that ended and was not reaped, the
 // 52nd field of /proc/PID/stat.
 func zombieStatus(pid int) (int, bool) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, false
-	}
-	// The second field, the name, may hold anything but ends at the last parenthesis.
-	_, rest, ok := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 50 || fields[0] != "Z" && fields[0] != "X" {
+	fields := stat(pid)
+	if len(fields) < 50 || fields[0] != "Z" && fields[0] != "X" {
 		return 0, false
 	}
 	status, err := strconv.Atoi(fields[49])
