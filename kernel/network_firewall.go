@@ -167,3 +167,41 @@ func (w *firewall) close() error {
 	}
 	return errors.Join(w.stopWatch(), w.conn.Close())
 }
+
+// Bury takes away the links and the table of an engine that is gone for good; none of it while
+// something is plugged into one of them, and then it is false.
+func (n *Network) Bury(links []netspec.Link, table string) (bool, error) {
+	if err := n.open(); err != nil {
+		return false, err
+	}
+	all, err := n.host.Links()
+	if err != nil {
+		return false, err
+	}
+	for _, l := range links {
+		at := slices.IndexFunc(all, func(o net.Link) bool { return o.Name == l.Name })
+		if at >= 0 && slices.ContainsFunc(all, func(o net.Link) bool { return o.Master == all[at].Index || o.Parent == all[at].Index }) {
+			return false, nil
+		}
+	}
+	for _, l := range links {
+		if err := n.Drop(l); err != nil {
+			return false, err
+		}
+	}
+	if table == "" {
+		return true, nil
+	}
+	var c *net.Conn
+	if err := net.In(n.home, func() (err error) { c, err = net.Connect(); return err }); err != nil {
+		return false, err
+	}
+	list, err := c.Tables()
+	if err == nil && slices.Contains(list, table) {
+		err = c.Remove(table)
+	}
+	return err == nil, errors.Join(err, c.Close())
+}
+
+// SpaceName names the network namespace that we are in.
+func SpaceName() (string, error) { return net.SpaceName() }

@@ -48,10 +48,13 @@ func raise(name string, addrs ...string) error {
 
 // drop lets the engine's namespace go, and what it noted of it for others there.
 func (e *engine) drop() error {
-	name, err := os.Readlink(spacePath(e.space))
-	if err == nil {
-		err = os.RemoveAll(filepath.Join("/run/lighter.networks", strings.Trim(name, "net:[]")))
-	}
+	err := net.In(e.space, func() error {
+		name, err := net.SpaceName()
+		if err == nil {
+			err = os.RemoveAll(filepath.Join("/run/lighter.networks", name))
+		}
+		return err
+	})
 	return errors.Join(err, e.space.Close())
 }
 

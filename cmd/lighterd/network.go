@@ -22,16 +22,8 @@ import (
 )
 
 // claims is where all engines of a network namespace say which subnets they have: a folder
-// of the namespace's number. A restart of the machine empties it.
+// of the namespace's name. A restart of the machine empties it.
 const claims = "/run/lighter.networks"
-
-func claimsHere() (string, error) {
-	ns, err := os.Readlink("/proc/self/ns/net") // net:[4026531833]
-	if err != nil {
-		return "", fmt.Errorf("find out the network namespace: %w", err)
-	}
-	return filepath.Join(claims, strings.Trim(ns, "net:[]")), nil
-}
 
 // netConfig is what the engine is told of networks.
 type netConfig struct {
@@ -281,18 +273,18 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	if config.Firewall {
 		table = kernel.TableName(p.config.ExecRoot, defaultExec)
 	}
-	here, err := claimsHere()
+	space, err := kernel.SpaceName()
 	if err != nil {
 		return err
 	}
-	if err := network.SweepClaims(claims); err != nil {
+	if err := network.SweepClaims(claims, space); err != nil {
 		slog.Warn(err.Error())
 	}
 	machine := kernel.NewNetwork(table, func(err error) { slog.Warn("firewall: " + err.Error()) })
 	p.later(machine.Close)
 	p.networks, err = network.New(ctx, network.Deps{
 		Ctx: context.WithoutCancel(ctx),
-		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: here, Events: p.events,
+		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: filepath.Join(claims, space), Table: table, Events: p.events,
 		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Inside: machine, Config: config, HostDNS: dns.NewHost(),
 	})
 	if err != nil {

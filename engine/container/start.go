@@ -126,9 +126,9 @@ func (s *start) run(ctx context.Context) error {
 }
 
 // reached tells who tries what becomes of a death in the middle of a verb that it came so far.
-func (cs *Containers) reached(step string) {
-	if cs.Step != nil {
-		cs.Step(step)
+func (d *Deps) reached(step string) {
+	if d.Step != nil {
+		d.Step(step)
 	}
 }
 

@@ -23,6 +23,7 @@ type claim struct {
 	Record  string
 	Subnets []netip.Prefix
 	Link    netspec.Link // what is to go when the record has gone and the link has not
+	Table   string       // the engine's in the packet filter, which goes when all its records have
 }
 
 // choosing runs f while no other engine of the machine chooses subnets; f is told those that
@@ -59,14 +60,9 @@ func (s *shelf) claims() ([]netip.Prefix, error) {
 		if !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
-		c, dead := readClaim(filepath.Join(s.common, e.Name()))
-		if dead {
-			if err := removeFile(filepath.Join(s.common, e.Name())); err != nil {
-				return nil, err
-			}
-			continue
+		if c, dead := readClaim(filepath.Join(s.common, e.Name())); !dead {
+			list = append(list, c.Subnets...)
 		}
-		list = append(list, c.Subnets...)
 	}
 	return list, nil
 }
@@ -90,15 +86,16 @@ func readClaim(path string) (c claim, dead bool) {
 }
 
 // SweepClaims takes away those folders of claims in dir, a folder of them, whose engines'
-// records have all gone: the network namespace that one is named by has most often, too.
-func SweepClaims(dir string) error {
+// records have all gone: the network namespace that one is named by has most often, too. The
+// one named here is New's to sweep, who takes away what its engines left in the kernel as well.
+func SweepClaims(dir, here string) error {
 	folders, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sweep claims of subnets: %w", err)
 	}
 	var errs []error
 	for _, f := range folders {
-		if !f.IsDir() {
+		if !f.IsDir() || f.Name() == here {
 			continue
 		}
 		if err := sweepFolder(filepath.Join(dir, f.Name())); err != nil {
@@ -139,6 +136,7 @@ func sweepFolder(dir string) error {
 func sweep(ns *Networks) {
 	entries, err := os.ReadDir(ns.common)
 	complain("look for half-removed networks", ns.common, err)
+	bury(ns, entries)
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
 		if !ok || ns.byID[id] != nil {
@@ -155,13 +153,57 @@ func sweep(ns *Networks) {
 	}
 }
 
+// bury takes away what engines left whose data roots are gone, and which so will never come
+// again: bridges, tables, claims. Of one whose containers still run on a bridge all stays.
+func bury(ns *Networks, entries []os.DirEntry) {
+	type grave struct {
+		claims []string
+		links  []netspec.Link
+		table  string
+	}
+	graves := map[string]*grave{} // by the folder of the engine's records
+	for _, e := range entries {
+		path := filepath.Join(ns.common, e.Name())
+		if !strings.HasSuffix(path, ".json") {
+			continue
+		}
+		c, dead := readClaim(path)
+		if !dead {
+			continue
+		}
+		engine := filepath.Dir(c.Record)
+		g := graves[engine]
+		if g == nil {
+			g = &grave{}
+			graves[engine] = g
+		}
+		g.claims = append(g.claims, path)
+		if c.Link.Made {
+			g.links = append(g.links, c.Link)
+		}
+		if c.Table != ns.Table { // the next engine of the same exec root has the same
+			g.table = c.Table
+		}
+	}
+	for engine, g := range graves {
+		gone, err := ns.Kernel.Bury(g.links, g.table)
+		complain("take away what an engine left that is gone", engine, err)
+		if !gone {
+			continue
+		}
+		for _, path := range g.claims {
+			complain("take away the claim of an engine that is gone", engine, removeFile(path))
+		}
+	}
+}
+
 // claimed notes for other engines which subnets a network has. Its record stands already.
 func (s *shelf) claimed(r *record) error {
 	opts, err := parseOptions(r)
 	if err != nil {
 		return err
 	}
-	c := claim{Record: s.path(r.ID), Link: (&network{record: r, opts: opts}).link(false)}
+	c := claim{Record: s.path(r.ID), Link: (&network{record: r, opts: opts}).link(false), Table: s.table}
 	for _, p := range r.Pools {
 		c.Subnets = append(c.Subnets, p.Subnet)
 	}

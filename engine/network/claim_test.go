@@ -1,12 +1,15 @@
 package network
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
+	"lighter/netspec"
 	"lighter/store"
 )
 
@@ -30,6 +33,7 @@ func TestClaimsAreSwept(t *testing.T) {
 		{"one alive", []string{"/nowhere/networks/c.json", there}, true},
 		{"dead", []string{"/nowhere/networks/c.json", "/nowhere/networks/d.json"}, false},
 		{"empty", nil, false},
+		{"here", []string{"/nowhere/networks/c.json"}, true},
 	} {
 		dir := filepath.Join(all, c.folder)
 		os.Mkdir(dir, 0o700)
@@ -38,14 +42,14 @@ func TestClaimsAreSwept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := SweepClaims(all); err != nil {
+		if err := SweepClaims(all, "here"); err != nil {
 			t.Errorf("%s: %v", c.folder, err)
 		}
 		if _, err := os.Stat(dir); (err == nil) != c.stays {
 			t.Errorf("%s: %v", c.folder, err)
 		}
 	}
-	if err := SweepClaims(filepath.Join(all, "none")); err != nil {
+	if err := SweepClaims(filepath.Join(all, "none"), "here"); err != nil {
 		t.Error(err)
 	}
 }
@@ -64,7 +68,7 @@ func TestSweepBesideChoice(t *testing.T) {
 			case <-done:
 				return
 			default:
-				if err := SweepClaims(all); err != nil {
+				if err := SweepClaims(all, "here"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -94,5 +98,39 @@ func TestSweepBesideChoice(t *testing.T) {
 	others.Wait()
 	if inside != 800 {
 		t.Errorf("%d choices", inside)
+	}
+}
+
+// TestDeadEnginesAreBuried has claims of engines whose data roots are gone: one that left
+// nothing but links, one whose container still runs.
+func TestDeadEnginesAreBuried(t *testing.T) {
+	w := newWorld(t)
+	w.machine.links = map[string]netspec.Link{"br-a": {}, "br-b": {}, "br-c": {}, "br-d": {}}
+	w.machine.busy = "br-d"
+	dir := t.TempDir()
+	ns := &Networks{Deps: Deps{Kernel: w.machine, Table: "own"}, shelf: shelf{common: dir}}
+	for name, c := range map[string]claim{
+		"a": {Record: "/nowhere/one/a.json", Link: netspec.Link{Name: "br-a", Made: true}, Table: "one"},
+		"b": {Record: "/nowhere/one/b.json", Link: netspec.Link{Name: "br-b"}, Table: "one"}, // the user's own
+		"c": {Record: "/nowhere/two/c.json", Link: netspec.Link{Name: "br-c", Made: true}, Table: "two"},
+		"d": {Record: "/nowhere/two/d.json", Link: netspec.Link{Name: "br-d", Made: true}, Table: "two"},
+		"e": {Record: "/nowhere/three/e.json", Table: "own"},
+		"f": {Record: filepath.Join(t.TempDir(), "f.json"), Link: netspec.Link{Name: "br-f", Made: true}},
+	} {
+		if err := store.WriteRecord(filepath.Join(dir, name+".json"), c, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.WriteFile(filepath.Join(dir, "torn.json"), []byte("{"), 0o600)
+	sweep(ns)
+	left, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if !slices.Equal(left, []string{"c.json", "d.json", "f.json"}) || !slices.Equal(w.machine.buried, []string{"one"}) {
+		t.Errorf("claims %v, buried tables %v", left, w.machine.buried)
+	}
+	if links := slices.Sorted(maps.Keys(w.machine.links)); !slices.Equal(links, []string{"br-b", "br-c", "br-d"}) {
+		t.Errorf("links %v", links)
 	}
 }

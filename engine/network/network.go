@@ -38,6 +38,7 @@ type Deps struct {
 	Dir    string          // <data root>/networks: a record a network
 	Notes  string          // <exec root>/networks: a note a running container
 	Claims string          // a folder that all engines of the machine share, gone at a restart of it
+	Table  string          // the name of the engine's table in the packet filter; empty: none
 	Events *event.Log
 	Kernel Kernel
 	Names  Names // nil: containers on user-defined networks find each other by no name
@@ -68,6 +69,9 @@ type Kernel interface {
 	Unplug(ns *os.File, name string) error
 	// Apply makes the firewall's tables what f says, at once.
 	Apply(f netspec.Firewall) error
+	// Bury takes away the links and the table of an engine that is gone for good: all of them, or
+	// none while something hangs on one of the links, and then it is false.
+	Bury(links []netspec.Link, table string) (bool, error)
 }
 
 // Names answers containers' questions for names; see package dns.
@@ -141,7 +145,7 @@ func UserDefined(name string) bool {
 // that a note tells of. Nothing is made in the kernel until something is used; when all
 // containers are known, Settle sweeps.
 func New(ctx context.Context, d Deps) (*Networks, error) {
-	ns := &Networks{Deps: d, shelf: shelf{dir: d.Dir, common: d.Claims, kernel: d.Kernel}, byID: map[string]*network{}, names: map[string]string{}, members: map[string]*member{}}
+	ns := &Networks{Deps: d, shelf: shelf{dir: d.Dir, common: d.Claims, table: d.Table, kernel: d.Kernel}, byID: map[string]*network{}, names: map[string]string{}, members: map[string]*member{}}
 	ns.ports.init(d.Config.PortFirst, d.Config.PortLast)
 	for _, dir := range []string{d.Dir, d.Notes, d.Claims} {
 		if err := os.MkdirAll(dir, 0o710); err != nil {

@@ -32,6 +32,8 @@ type machine struct {
 	routes   []string
 	bound    map[netip.AddrPort]bool // by somebody else
 	fail     error                   // of the next Sandbox
+	busy     string                  // a link that a container hangs on
+	buried   []string                // tables of engines that are gone
 	inside   []string                // interfaces that a container has
 }
 
@@ -58,6 +60,23 @@ func (k *machine) Drop(l netspec.Link) error {
 	defer k.mu.Unlock()
 	delete(k.links, l.Name)
 	return nil
+}
+
+func (k *machine) Bury(links []netspec.Link, table string) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range links {
+		if k.busy == l.Name {
+			return false, nil
+		}
+	}
+	for _, l := range links {
+		delete(k.links, l.Name)
+	}
+	if table != "" {
+		k.buried = append(k.buried, table)
+	}
+	return true, nil
 }
 
 func (k *machine) Sandbox(_ context.Context, ifs []netspec.Interface) (*os.File, error) {

@@ -64,6 +64,7 @@ func (p *pool) gateway() netip.Addr {
 // the machine in a folder that all have in common.
 type shelf struct {
 	dir, common string
+	table       string // the engine's, in the packet filter
 	kernel      Kernel
 }
 

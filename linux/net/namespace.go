@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +74,30 @@ func setns(space *os.File) error {
 		return e
 	}
 	return os.NewSyscallError("setns", err)
+}
+
+// SpaceName names the calling thread's network namespace as no other is named until the
+// machine restarts: a number that files in /proc have for it may be another's later, its cookie
+// (Linux 5.14) never. An older kernel gives the number alone.
+func SpaceName() (string, error) {
+	number, err := os.Readlink("/proc/thread-self/ns/net") // net:[4026531833]
+	if err != nil {
+		return "", fmt.Errorf("find out the network namespace: %w", err)
+	}
+	name := strings.Trim(number, "net:[]")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("find out the network namespace: %w", err)
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return name, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("find out the network namespace: %w", err)
+	}
+	return fmt.Sprintf("%s.%d", name, cookie), nil
 }
 
 // Sysctl sets one of net.*, its name as a path: net/ipv6/conf/eth0/disable_ipv6.
