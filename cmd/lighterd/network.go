@@ -285,7 +285,7 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	p.networks, err = network.New(ctx, network.Deps{
 		Ctx: context.WithoutCancel(ctx),
 		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: filepath.Join(claims, space), Table: table, Events: p.events,
-		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Inside: machine, Config: config, HostDNS: dns.NewHost(),
+		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Inside: machine, Graves: machine, Config: config, HostDNS: dns.NewHost(),
 	})
 	if err != nil {
 		return err

@@ -334,12 +334,11 @@ func (fakeNet) Look(netspec.Link) (*netspec.Link, error) { return nil, nil }
 func (fakeNet) DNS(*os.File) (net.PacketConn, net.Listener, error) {
 	return nil, nil, errors.New("no names here")
 }
-func (fakeNet) Bring(netspec.Link) error                  { return nil }
-func (fakeNet) Drop(netspec.Link) error                   { return nil }
-func (fakeNet) Plug(*os.File, netspec.Interface) error    { return nil }
-func (fakeNet) Unplug(*os.File, string) error             { return nil }
-func (fakeNet) Apply(netspec.Firewall) error              { return nil }
-func (fakeNet) Bury([]netspec.Link, string) (bool, error) { return true, nil }
+func (fakeNet) Bring(netspec.Link) error               { return nil }
+func (fakeNet) Drop(netspec.Link) error                { return nil }
+func (fakeNet) Plug(*os.File, netspec.Interface) error { return nil }
+func (fakeNet) Unplug(*os.File, string) error          { return nil }
+func (fakeNet) Apply(netspec.Firewall) error           { return nil }
 func (fakeNet) Sandbox(context.Context, []netspec.Interface) (*os.File, error) {
 	return os.Open(os.DevNull)
 }

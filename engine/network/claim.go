@@ -136,7 +136,9 @@ func sweepFolder(dir string) error {
 func sweep(ns *Networks) {
 	entries, err := os.ReadDir(ns.common)
 	complain("look for half-removed networks", ns.common, err)
-	bury(ns, entries)
+	if ns.Graves != nil {
+		bury(ns, entries)
+	}
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
 		if !ok || ns.byID[id] != nil {
@@ -186,7 +188,7 @@ func bury(ns *Networks, entries []os.DirEntry) {
 		}
 	}
 	for engine, g := range graves {
-		gone, err := ns.Kernel.Bury(g.links, g.table)
+		gone, err := ns.Graves.Bury(g.links, g.table)
 		complain("take away what an engine left that is gone", engine, err)
 		if !gone {
 			continue

@@ -108,7 +108,7 @@ func TestDeadEnginesAreBuried(t *testing.T) {
 	w.machine.links = map[string]netspec.Link{"br-a": {}, "br-b": {}, "br-c": {}, "br-d": {}}
 	w.machine.busy = "br-d"
 	dir := t.TempDir()
-	ns := &Networks{Deps: Deps{Kernel: w.machine, Table: "own"}, shelf: shelf{common: dir}}
+	ns := &Networks{Deps: Deps{Kernel: w.machine, Graves: w.machine, Table: "own"}, shelf: shelf{common: dir}}
 	for name, c := range map[string]claim{
 		"a": {Record: "/nowhere/one/a.json", Link: netspec.Link{Name: "br-a", Made: true}, Table: "one"},
 		"b": {Record: "/nowhere/one/b.json", Link: netspec.Link{Name: "br-b"}, Table: "one"}, // the user's own

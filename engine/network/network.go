@@ -44,6 +44,7 @@ type Deps struct {
 	Names  Names // nil: containers on user-defined networks find each other by no name
 	Doors  Doors // nil: nobody listens on published ports
 	Inside Inside
+	Graves Graves // nil: they are left alone
 	Config Config
 
 	HostDNS *dns.Host // whose changes running containers notice; nil: none do
@@ -69,8 +70,12 @@ type Kernel interface {
 	Unplug(ns *os.File, name string) error
 	// Apply makes the firewall's tables what f says, at once.
 	Apply(f netspec.Firewall) error
-	// Bury takes away the links and the table of an engine that is gone for good: all of them, or
-	// none while something hangs on one of the links, and then it is false.
+}
+
+// Graves is what engines left that are gone for good.
+type Graves interface {
+	// Bury takes away the links and the table of such an engine: all of them, or none while
+	// something hangs on one of the links, and then it is false.
 	Bury(links []netspec.Link, table string) (bool, error)
 }
 
