@@ -23,7 +23,7 @@ type route struct {
 // routes is every route of the Engine API, in the order in which they are tried.
 func (s *Server) routes() []route {
 	return slices.Concat(s.systemRoutes(), s.containerRoutes(), s.imageRoutes(), s.networkRoutes(), s.volumeRoutes(),
-		buildRoutes, pluginRoutes, swarmRoutes)
+		s.buildRoutes(), pluginRoutes, swarmRoutes)
 }
 
 func (s *Server) systemRoutes() []route {
@@ -121,14 +121,6 @@ func (s *Server) volumeRoutes() []route {
 		{"PUT", "/volumes/{name}", vol.update},
 		{"DELETE", "/volumes/{name}", vol.remove},
 	}
-}
-
-var buildRoutes = []route{
-	{"POST", "/build", unbuilt("building an image")},
-	{"POST", "/build/prune", pruneBuilds},
-	{"POST", "/build/cancel", unbuilt("building an image")},
-	{"POST", "/session", unbuilt("a session of a builder")},
-	{"POST", "/grpc", unbuilt("BuildKit's protocol")},
 }
 
 var pluginRoutes = []route{

@@ -54,6 +54,7 @@ type Config struct {
 	Images     *image.Images
 	Networks   *network.Networks
 	Volumes    *volume.Volumes
+	Builds     Builder // nil where there is none
 
 	// Info tells of the engine and its machine all that GET /info shows but the
 	// counts of things, which the server adds.

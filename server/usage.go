@@ -13,7 +13,7 @@ import (
 // only what containers and volumes hold of their own is measured.
 func (sys *system) diskUsage(w http.ResponseWriter, r *request) error {
 	all := map[string]func(*request, *api.DiskUsage) error{
-		"container": sys.containerUsage, "image": sys.imageUsage, "volume": sys.volumeUsage, "build-cache": buildUsage,
+		"container": sys.containerUsage, "image": sys.imageUsage, "volume": sys.volumeUsage, "build-cache": sys.buildUsage,
 	}
 	types, asked := r.query["type"]
 	if r.older("1.42") || !asked {
@@ -69,15 +69,4 @@ func (sys *system) volumeUsage(r *request, du *api.DiskUsage) (err error) {
 		du.Volumes = []*api.Volume{}
 	}
 	return err
-}
-
-func buildUsage(_ *request, du *api.DiskUsage) error {
-	du.BuildCache = []api.BuildCache{}
-	return nil
-}
-
-// pruneBuilds has nothing to do: what was built lies among the images.
-func pruneBuilds(w http.ResponseWriter, r *request) error {
-	_, err := r.filters() // of what there is none of, any filter passes nothing
-	return ok(w, api.BuildPruned{}, err)
 }
