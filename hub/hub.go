@@ -39,7 +39,16 @@ type Config struct {
 	Quota     int64          // bytes of one owner's repositories; 0 for no bound
 	Proxies   []netip.Prefix // whose X-Forwarded-For is believed
 	TLS       *tls.Config    // nil to speak HTTP
+	Mirrors   Mirrors
 	Log       *slog.Logger
+}
+
+// Mirrors are the registries that are pulled from through the hub.
+type Mirrors struct {
+	Of      map[string]*distribution.Remote // by the name below which they are; empty for all names that are nobody's
+	Fresh   time.Duration                   // for how long a tag is believed
+	Keep    time.Duration                   // for how long is kept what nobody asks for; 0 for ever
+	Private bool                            // only who has logged in pulls from them
 }
 
 // storage is a blob.Store that wants an end.
@@ -104,6 +113,9 @@ func (s *Server) openBlobs(ctx context.Context) error {
 
 // Close lets everything go.
 func (s *Server) Close() (err error) {
+	if s.registry != nil {
+		s.registry.Close()
+	}
 	if s.blobs != nil {
 		err = s.blobs.Close()
 	}

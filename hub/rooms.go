@@ -2,7 +2,9 @@ package hub
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"lighter/hub/account"
 	"lighter/hub/distribution"
@@ -13,14 +15,21 @@ import (
 // rooms makes the hub's rooms, and says which addresses are whose. /v2/ is the
 // registry's.
 func (s *Server) rooms(ctx context.Context) (err error) {
-	s.accounts, err = account.New(ctx, s.db, account.Options{PublicURL: s.cfg.PublicURL, Closed: s.cfg.Closed, Proxies: s.cfg.Proxies, Log: s.cfg.Log})
+	mirrors := s.cfg.Mirrors
+	s.accounts, err = account.New(ctx, s.db, account.Options{PublicURL: s.cfg.PublicURL, Closed: s.cfg.Closed, Proxies: s.cfg.Proxies, Log: s.cfg.Log,
+		Mirrors: slices.Sorted(maps.Keys(mirrors.Of)), MirrorPrivate: mirrors.Private})
 	if err != nil {
 		return err
 	}
-	s.registry = distribution.New(distribution.Config{
+	registry := distribution.Config{
 		DB: s.db, Blobs: s.blobs, Access: s.accounts, Visible: s.accounts.Repos.Visible, Pulled: s.accounts.Repos.Pulled,
 		Quota: s.cfg.Quota, Redirect: s.cfg.Redirect, Log: s.cfg.Log,
-	})
+	}
+	if len(mirrors.Of) > 0 {
+		registry.Mirrors = &distribution.Mirrors{Remotes: mirrors.Of, Of: s.accounts.Repos.Mirrored, Add: s.accounts.Repos.AddMirrored,
+			Fresh: mirrors.Fresh, Keep: mirrors.Keep}
+	}
+	s.registry = distribution.New(registry)
 	s.beside = append(s.beside, s.accounts.Run, s.registry.Run)
 	s.mux.Handle("/token", http.HandlerFunc(s.accounts.ServeToken))
 	find, err := search.New(ctx, s.db, s.accounts, s.cfg.Log)

@@ -43,6 +43,7 @@ type serving struct {
 	acme                       hub.Authority
 	closed                     bool
 	redirect                   time.Duration
+	mirror                     mirroring
 }
 
 func serve(ctx context.Context, args []string, o streams) error {
@@ -60,6 +61,7 @@ func serve(ctx context.Context, args []string, o streams) error {
 	f.BoolVar(&s.closed, "closed", false, "Nobody registers by themselves")
 	f.StringVar(&s.quota, "quota", "", "Bytes that one owner's repositories may hold, such as 20GB")
 	f.StringSliceVar(&s.proxies, "trusted-proxy", nil, "Address or network whose X-Forwarded-For is believed")
+	s.mirror.flags(f)
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	if err := parse(f, args, 0); err != nil {
@@ -125,6 +127,9 @@ func (s *serving) config(o streams) (cfg hub.Config, err error) {
 		if cfg.TLS, err = hub.TLSFiles(s.cert, s.key); err != nil {
 			return cfg, err
 		}
+	}
+	if cfg.Mirrors, err = s.mirror.config(); err != nil {
+		return cfg, err
 	}
 	cfg.Log, err = s.log(o)
 	return cfg, err

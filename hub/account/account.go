@@ -24,6 +24,12 @@ type Options struct {
 	Proxies   []netip.Prefix // whose X-Forwarded-For is believed
 	Cost      Cost           // of a password's hash; the zero value is DefaultCost
 	Log       *slog.Logger
+
+	// Mirrors are the names below which the repositories of another registry are pulled from;
+	// an empty one stands for all names that are nobody's, and then only the operator gives
+	// names: who took one would take the place of what others pull by it.
+	Mirrors       []string
+	MirrorPrivate bool // only who has logged in pulls from there; else everybody does
 }
 
 // service is what the tokens are for. It is the same on each of several hubs.
@@ -73,7 +79,7 @@ func New(ctx context.Context, db *meta.DB, o Options) (*Accounts, error) {
 		return nil, errors.New("the key that signs tokens cannot be read: remove the row 'token key' of the table secrets, and all log in again")
 	}
 	a.key = ed25519.NewKeyFromSeed(seed)
-	return a, nil
+	return a, a.startMirrors(ctx)
 }
 
 // Run counts pulls and forgets what is over, until ctx ends.

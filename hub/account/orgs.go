@@ -67,7 +67,7 @@ func (o *Orgs) Create(ctx context.Context, by Identity, name, title, owner strin
 	if err := self(by, owner); err != nil {
 		return err
 	}
-	if err := checkName(by, name); err != nil {
+	if err := o.a.checkName(by, name); err != nil {
 		return err
 	}
 	if err := checkText("the title", title, 100); err != nil {

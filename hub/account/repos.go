@@ -50,10 +50,11 @@ func (p *Repos) standing(ctx context.Context, q querier, who Identity, repo stri
 	owner := OwnerOf(repo)
 	var public int
 	var member string
-	var user int
+	var user, named int
 	err := q.QueryRow(ctx, `SELECT COALESCE((SELECT public FROM repositories WHERE name = ?), -1),
-		COALESCE((SELECT role FROM members WHERE org = ? AND user_name = ?), ''), (SELECT count(*) FROM users WHERE name = ?)`,
-		repo, owner, who.User, who.User).Scan(&public, &member, &user)
+		COALESCE((SELECT role FROM members WHERE org = ? AND user_name = ?), ''), (SELECT count(*) FROM users WHERE name = ?),
+		(SELECT count(*) FROM names WHERE name = ?)`,
+		repo, owner, who.User, who.User, owner).Scan(&public, &member, &user, &named)
 	st := standing{public: public == 1, there: public >= 0}
 	role, ok := ParseRole(member)
 	switch {
@@ -67,6 +68,9 @@ func (p *Repos) standing(ctx context.Context, q querier, who Identity, repo stri
 		st.role = role
 	default:
 		st.role = Stranger
+	}
+	if _, ok := p.a.mirrored(repo, named > 0); ok {
+		st = st.mirrored(p.a.o.MirrorPrivate)
 	}
 	return st, err
 }

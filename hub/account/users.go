@@ -40,8 +40,12 @@ func clean(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
 }
 
-func checkName(by Identity, name string) error {
+func (a *Accounts) checkName(by Identity, name string) error {
 	switch {
+	case slices.Contains(a.o.Mirrors, "") && !by.shell:
+		return forbidden("this hub mirrors another registry, whose names are taken: ask its operator for one")
+	case slices.Contains(a.o.Mirrors, name):
+		return conflict("the name %s stands for another registry, which this hub mirrors: take another one", name)
 	case len(name) < 2 || len(name) > 64 || !nameRule.MatchString(name):
 		return invalid("a name has 2 to 64 letters a-z and digits, with single . _ - between them")
 	case name == "library" && by.shell:
@@ -58,7 +62,7 @@ func (us *Users) Register(ctx context.Context, name, title, password, addr strin
 	if us.a.o.Closed {
 		return Identity{}, forbidden("this hub takes no registrations: ask its operator for an account")
 	}
-	if err := checkName(Identity{}, name); err != nil {
+	if err := us.a.checkName(Identity{}, name); err != nil {
 		return Identity{}, err
 	}
 	if err := Weak(name, password); err != nil {
@@ -80,7 +84,7 @@ func (us *Users) Add(ctx context.Context, by Identity, name, password string) er
 	if !by.shell {
 		return forbidden("only the operator of the hub makes accounts for others")
 	}
-	if err := checkName(by, name); err != nil {
+	if err := us.a.checkName(by, name); err != nil {
 		return err
 	}
 	if password == "" {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"lighter/oci"
@@ -37,6 +38,14 @@ type Store interface {
 	Delete(ctx context.Context, d oci.Digest) error
 	// Walk visits every blob until visit gives an error.
 	Walk(ctx context.Context, visit func(d oci.Digest, size int64) error) error
+}
+
+// Shower is a Store whose uploads can be read while they are written.
+type Shower interface {
+	// Show gives a file that holds what the one Append to a new upload has written so far,
+	// also when the upload has become a blob or is forgotten. The caller closes it, after
+	// that Append.
+	Show(upload string) (*os.File, error)
 }
 
 // Signer is a Store whose blobs can be fetched elsewhere.

@@ -136,6 +136,11 @@ func (l *Local) Append(_ context.Context, id string, at int64, r io.Reader) (n i
 	return io.CopyBuffer(onlyWriter{f}, onlyReader{r}, buf[:])
 }
 
+// Show opens the upload's file, which is made by it.
+func (l *Local) Show(id string) (*os.File, error) {
+	return os.OpenFile(l.upload(id), os.O_RDONLY|os.O_CREATE, 0o644)
+}
+
 // Commit gives the upload's file its name.
 func (l *Local) Commit(ctx context.Context, id string, d oci.Digest, size int64) error {
 	info, err := os.Stat(l.upload(id))

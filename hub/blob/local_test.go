@@ -81,6 +81,7 @@ func exercise(t *testing.T, s Store) {
 	if err := s.Commit(ctx, id, empty, 0); err != nil {
 		t.Fatal(err)
 	}
+	show(t, s)
 	seen := map[oci.Digest]int64{}
 	if err := s.Walk(ctx, func(d oci.Digest, size int64) error { seen[d] = size; return nil }); err != nil {
 		t.Error(err)
@@ -97,6 +98,39 @@ func exercise(t *testing.T, s Store) {
 		t.Error(err)
 	}
 	if err := s.Commit(ctx, NewUpload(), d, 3); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+// show reads an upload while it is written, and after it became what it is.
+func show(t *testing.T, s Store) {
+	id, text := NewUpload(), "shown"
+	d := oci.FromBytes([]byte(text))
+	f, err := s.(Shower).Show(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Append(t.Context(), id, 0, in)
+		done <- err
+	}()
+	for i := range len(text) {
+		if _, err := out.Write([]byte{text[i]}); err != nil {
+			t.Fatal(err)
+		}
+		for b := []byte{0}; b[0] != text[i]; { // until the other end has written it down
+			_, _ = f.ReadAt(b, int64(i)) // there may be nothing yet
+		}
+	}
+	if err := errors.Join(out.Close(), <-done, s.Commit(t.Context(), id, d, int64(len(text))), s.Delete(t.Context(), d)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(io.NewSectionReader(f, 0, 100)); string(b) != text || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -28,6 +29,7 @@ type S3 struct {
 	client         *minio.Client
 	bucket, prefix string
 	spool          string
+	shown          sync.Map // *os.File by upload: those that somebody looks at
 }
 
 // OpenS3 opens s3://BUCKET/PREFIX?endpoint=HOST:PORT&region=REGION&insecure=1; endpoint is
@@ -94,11 +96,15 @@ func missing(err error) error {
 
 // Append makes an object of what came, if something did or the upload is new.
 func (s *S3) Append(ctx context.Context, id string, at int64, r io.Reader) (n int64, err error) {
-	f, err := s.scratch()
-	if err != nil {
-		return 0, err
+	var f *os.File
+	if shown, ok := s.shown.LoadAndDelete(id); ok {
+		f = shown.(*os.File) // whoever looks at it closes it
+	} else {
+		if f, err = s.scratch(); err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	buf := buffers.Get().(*[bufferSize]byte)
 	n, broken := io.CopyBuffer(onlyWriter{f}, onlyReader{r}, buf[:])
 	buffers.Put(buf)
@@ -119,6 +125,15 @@ func (s *S3) Append(ctx context.Context, id string, at int64, r io.Reader) (n in
 		return 0, errors.Join(broken, err)
 	}
 	return n, broken
+}
+
+// Show gives the file that the upload's append goes through.
+func (s *S3) Show(id string) (*os.File, error) {
+	f, err := s.scratch()
+	if err == nil {
+		s.shown.Store(id, f)
+	}
+	return f, err
 }
 
 // forget removes what is kept of an upload behind an offset.
@@ -217,7 +232,10 @@ func (s *S3) join(ctx context.Context, list []piece, to string, size int64) (err
 }
 
 // Abort removes all appends.
-func (s *S3) Abort(ctx context.Context, id string) error { return s.forget(ctx, id, -1) }
+func (s *S3) Abort(ctx context.Context, id string) error {
+	s.shown.Delete(id)
+	return s.forget(ctx, id, -1)
+}
 
 // Settle has nothing to do: an object that is acknowledged stays.
 func (s *S3) Settle(context.Context, ...oci.Digest) error { return nil }

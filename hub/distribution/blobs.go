@@ -44,6 +44,9 @@ func getBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ ac
 		return err
 	}
 	l, err := g.link(r.Context(), at.name, d)
+	if errors.As(err, new(*refusal)) && g.cfg.Mirrors != nil {
+		return g.mirror.blob(w, r, at, d, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -52,15 +55,8 @@ func getBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ ac
 			return err
 		}
 	}
-	h := w.Header()
-	h.Set("Docker-Content-Digest", string(d))
-	h.Set("Etag", `"`+string(d)+`"`)
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "sandbox") // what somebody pushed is no page of ours
+	h := blobHeader(w, d)
 	if r.Method == http.MethodHead {
-		h.Set("Accept-Ranges", "bytes")
 		h.Set("Content-Length", strconv.FormatInt(l.size, 10))
 		return nil
 	}
@@ -81,13 +77,33 @@ func getBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ ac
 	if err != nil {
 		return err
 	}
-	const slowest = 16 << 10 // bytes a second that a client must take
-	patience := 5*time.Minute + time.Duration(l.size/slowest)*time.Second
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := patience(w, l.size); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	http.ServeContent(w, r, "", time.Time{}, f)
 	return f.Close()
+}
+
+func blobHeader(w http.ResponseWriter, d oci.Digest) http.Header {
+	h := w.Header()
+	h.Set("Docker-Content-Digest", string(d))
+	h.Set("Etag", `"`+string(d)+`"`)
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "sandbox") // what somebody pushed is no page of ours
+	h.Set("Accept-Ranges", "bytes")
+	return h
+}
+
+// patience bounds how long a client may take for so many bytes.
+func patience(w http.ResponseWriter, size int64) error {
+	const slowest = 16 << 10 // bytes a second that a client must take
+	long := 5*time.Minute + time.Duration(size/slowest)*time.Second
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(long)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // touch keeps a blob from the garbage for a while.

@@ -29,6 +29,7 @@ var DefaultCollect = Grace{Blobs: time.Hour, Uploads: 24 * time.Hour}
 // Collected is what went.
 type Collected struct {
 	Uploads, Links, Blobs int
+	Mirrored              int // tags and manifests of other registries that nobody asked for any more
 	Bytes                 int64
 }
 
@@ -41,6 +42,11 @@ const (
 func (g *Registry) Collect(ctx context.Context, grace Grace) (c Collected, err error) {
 	if err = g.sweepUploads(ctx, time.Now().Add(-grace.Uploads), &c); err != nil {
 		return c, fmt.Errorf("sweep uploads: %w", err)
+	}
+	if m := g.cfg.Mirrors; m != nil && m.Keep > 0 {
+		if c.Mirrored, err = g.mirror.forget(ctx, time.Now().Add(-m.Keep)); err != nil {
+			return c, err
+		}
 	}
 	old := meta.Micros(time.Now().Add(-grace.Blobs))
 	for n := int64(collectBatch); n >= collectBatch; c.Links += int(n) {

@@ -30,14 +30,16 @@ type Config struct {
 	Pulled   func(repo string) // is told of each manifest that is fetched; may be nil
 	Quota    int64             // bytes that the repositories of one owner may hold; 0 for no bound
 	Redirect time.Duration     // for how long the addresses are good by which blobs are fetched from a blob.Signer; 0 to send them ourselves
+	Mirrors  *Mirrors          // nil for none
 	Log      *slog.Logger
 }
 
 // Registry answers below /v2/.
 type Registry struct {
-	cfg   Config
-	cache *cache
-	busy  sync.Map // ids of uploads that a request writes to
+	cfg    Config
+	cache  *cache
+	busy   sync.Map // ids of uploads that a request writes to
+	mirror *mirror
 }
 
 // New gives a registry.
@@ -45,8 +47,13 @@ func New(cfg Config) *Registry {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Registry{cfg: cfg, cache: newCache(cacheBytes)}
+	g := &Registry{cfg: cfg, cache: newCache(cacheBytes)}
+	g.mirror = &mirror{Registry: g}
+	return g
 }
+
+// Close calls off what is on its way from other registries.
+func (g *Registry) Close() { g.mirror.fetches.stop() }
 
 // route is a request that has been understood.
 type route struct {

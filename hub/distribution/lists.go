@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"lighter/hub/account"
@@ -74,12 +75,17 @@ func getTags(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ ac
 	if err != nil {
 		return err
 	}
-	repo, err := g.known(r.Context(), at.name)
-	if err != nil {
-		return err
+	tags, there, err := g.mirror.tags(r.Context(), at)
+	if there {
+		slices.Sort(tags)
+		from, known := slices.BinarySearch(tags, last)
+		if known {
+			from++
+		}
+		tags = tags[from:min(from+n+1, len(tags))]
+	} else if err == nil {
+		tags, err = g.tags(r.Context(), at.name, last, n+1)
 	}
-	name := g.cfg.DB.Bytes("name")
-	tags, err := g.names(r.Context(), `SELECT name FROM tags WHERE repo = ? AND `+name+` > ? ORDER BY `+name+` LIMIT ?`, repo, last, n+1)
 	if err != nil {
 		return err
 	}
@@ -92,6 +98,16 @@ func getTags(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ ac
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
 	}{at.name, tags})
+}
+
+// tags reads some of a repository's tags that come after one.
+func (g *Registry) tags(ctx context.Context, repo, last string, n int) ([]string, error) {
+	id, err := g.known(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	name := g.cfg.DB.Bytes("name")
+	return g.names(ctx, `SELECT name FROM tags WHERE repo = ? AND `+name+` > ? ORDER BY `+name+` LIMIT ?`, id, last, n)
 }
 
 // getCatalog lists the repositories that the caller may pull.
@@ -122,6 +138,9 @@ func getReferrers(g *Registry, w http.ResponseWriter, r *http.Request, at route,
 	const most = 500 // in one answer, which stays below the size of a manifest
 	d, err := digestOf(at.ref)
 	if err != nil {
+		return err
+	}
+	if ok, err := g.mirror.referrers(w, r, at, d); ok || err != nil {
 		return err
 	}
 	repo, err := g.known(r.Context(), at.name)

@@ -53,6 +53,9 @@ func (g *Registry) find(ctx context.Context, at route) (s stored, err error) {
 
 // getManifest sends a manifest.
 func getManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+	if err := g.mirror.refresh(w, r, at); err != nil {
+		return err
+	}
 	s, err := g.find(r.Context(), at)
 	if err != nil {
 		return err
@@ -123,7 +126,12 @@ func putManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, 
 	if err != nil {
 		return errors.Join(err, g.drop(r.Context(), u))
 	}
-	if err := g.store(r.Context(), u, d, raw, m, tags, who); err != nil {
+	held := []oci.Digest{d}
+	for b := range m.blobs {
+		held = append(held, b)
+	}
+	s := stored{repo: u.repo, digest: d, media: m.media}
+	if err := g.store(r.Context(), u, s, raw, m, naming{all: held, held: held, tags: tags, by: who.User}); err != nil {
 		return err
 	}
 	if m.subject != "" {
@@ -288,43 +296,49 @@ func (g *Registry) sizes(ctx context.Context, into map[oci.Digest]int64, query s
 	return errors.Join(rows.Err(), rows.Close())
 }
 
+// naming is what a manifest names, and what names it.
+type naming struct {
+	all  []oci.Digest // blobs that are here or may come; itself, too
+	held []oci.Digest // those of them that have to be here
+	tags []string
+	by   string // who sets the tags
+}
+
 // store keeps a manifest: its bytes beside the blobs, so that the storage can be read
 // without us; then, with all that it names on the disk, its rows.
-func (g *Registry) store(ctx context.Context, u *upload, d oci.Digest, raw []byte, m *manifest, tags []string, who account.Identity) error {
+func (g *Registry) store(ctx context.Context, u *upload, s stored, raw []byte, m *manifest, n naming) error {
 	size, err := g.cfg.Blobs.Append(ctx, u.id, 0, strings.NewReader(string(raw)))
 	if err != nil {
 		return err
 	}
 	u.size = size
-	if err := g.adopt(ctx, u, d); err != nil {
+	if err := g.adopt(ctx, u, s.digest); err != nil {
 		return err
 	}
-	named := []oci.Digest{d}
-	for b := range m.blobs {
-		named = append(named, b)
+	for _, list := range []*[]oci.Digest{&n.all, &n.held} { // transactions that meet lock rows in one order
+		*list = slices.Sorted(slices.Values(*list))
+		*list = slices.Compact(*list)
 	}
-	slices.Sort(named) // transactions that meet lock rows in one order
-	named = slices.Compact(named)
-	if err := g.cfg.Blobs.Settle(ctx, named...); errors.Is(err, blob.ErrNotFound) {
+	if err := g.cfg.Blobs.Settle(ctx, n.held...); errors.Is(err, blob.ErrNotFound) {
 		return refuse("MANIFEST_BLOB_UNKNOWN", "a blob that the manifest names went away: %v", err)
 	} else if err != nil {
 		return err
 	}
 	err = g.cfg.DB.Update(ctx, func(tx *meta.Tx) error {
 		w := &writer{ctx: ctx, tx: tx, repo: u.repo, now: meta.Micros(time.Now())}
-		w.hold(named)
-		w.manifest(d, raw, m)
-		w.refs(d, named)
-		for _, tag := range tags {
+		w.hold(n.held)
+		w.manifest(s.digest, raw, m)
+		w.refs(s.digest, n.all)
+		for _, tag := range n.tags {
 			w.exec(`INSERT INTO tags (repo, name, digest, updated, by_user) VALUES (?, ?, ?, ?, ?)
 				ON CONFLICT (repo, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated, by_user = excluded.by_user`,
-				w.repo, tag, string(d), w.now, who.User)
+				w.repo, tag, string(s.digest), w.now, n.by)
 		}
 		w.exec(`UPDATE repositories SET updated = ? WHERE id = ?`, w.now, w.repo)
 		return w.err
 	})
 	if err == nil {
-		g.cache.put(d, raw)
+		g.cache.put(s.digest, raw)
 	}
 	return err
 }

@@ -112,7 +112,7 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, u *upload) er
 		return err
 	}
 	if r.ContentLength > room {
-		return g.full()
+		return full(g.cfg.Quota)
 	}
 	was, hashed := u.size, &counter{w: u.hash}
 	body := io.LimitReader(&patient{r: r.Body, c: http.NewResponseController(w)}, room+1)
@@ -121,7 +121,7 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, u *upload) er
 		return refuse("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 	}
 	if n > room {
-		failed = g.full()
+		failed = full(g.cfg.Quota)
 	}
 	if n != hashed.n || n > room {
 		return failed // what the hash has seen is not what is kept: the next chunk begins where this one did
@@ -193,13 +193,13 @@ func (g *Registry) room(ctx context.Context, u *upload) (int64, error) {
 		+ COALESCE((SELECT SUM(u.size) FROM uploads u JOIN repositories r ON r.id = u.repo WHERE r.owner = o.owner), 0)
 		FROM repositories o WHERE o.id = ?`, u.repo).Scan(&used)
 	if err == nil && used >= g.cfg.Quota {
-		err = g.full()
+		err = full(g.cfg.Quota)
 	}
 	return g.cfg.Quota - used, err
 }
 
-func (g *Registry) full() error {
-	return refuse("DENIED", "the quota of %d bytes for the owner of this repository is reached; delete images that are no longer wanted", g.cfg.Quota)
+func full(quota int64) error {
+	return refuse("DENIED", "the quota of %d bytes for the owner of this repository is reached; delete images that are no longer wanted", quota)
 }
 
 // postUpload begins an upload, takes a blob whole, or mounts it.
