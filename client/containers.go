@@ -3,7 +3,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/url"
@@ -195,7 +194,7 @@ func (s Containers) Inspect(ctx context.Context, name string, size bool) (v api.
 	if raw, err = s.c.System().Raw(ctx, query, "containers", name, "json"); err != nil {
 		return v, nil, err
 	}
-	return v, raw, json.Unmarshal(raw, &v)
+	return v, raw, decode(raw, &v)
 }
 
 // LogsOptions picks what of a container's output is read.

@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -240,7 +239,7 @@ func (r *response) decode(out any) error {
 	if err != nil {
 		return fmt.Errorf("read the engine's answer: %w", err)
 	}
-	if err := json.Unmarshal(body, out); err != nil {
+	if err := decode(body, out); err != nil {
 		return fmt.Errorf("read the engine's answer: %w", err)
 	}
 	return nil
