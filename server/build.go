@@ -48,8 +48,8 @@ func (s *Server) buildRoutes() []route {
 		{"POST", "/builds/contexts", b.has(b.upload)}, //
 		{"GET", "/builds/step", b.has(b.step)},
 		{"GET", "/builds/{name}", b.has(b.output)},
-		{"POST", "/session", unbuilt("a session of a builder")},
-		{"POST", "/grpc", unbuilt("BuildKit's protocol")},
+		{"POST", "/session", b.session},
+		{"POST", "/grpc", b.control},
 	}
 }
 

@@ -103,7 +103,7 @@ func (b *builds) classicContext(ctx context.Context, r *request, req *api.BuildR
 		return nil
 	}
 	if r.query.Get("remote") == "client-session" {
-		return notBuilt("a context that a session gives")
+		return api.Errorf(api.NotImplemented, "a context from a session is for BuildKit's clients, which ask at POST /grpc")
 	}
 	if !r.sent() {
 		return api.Errorf(api.Invalid, "unexpected EOF: a build needs a context, and there is neither a body nor remote=")
@@ -123,7 +123,7 @@ func (b *builds) classicRequest(r *request) (*api.BuildRequest, []string, error)
 		return nil, nil, api.Errorf(api.Invalid, "security options are not supported on linux")
 	}
 	if v := q.Get("version"); v == "2" {
-		return nil, nil, notBuilt("BuildKit's protocol")
+		return nil, nil, api.Errorf(api.NotImplemented, "BuildKit by this route is for Docker's clients before 23: take one that comes with buildx, or set DOCKER_BUILDKIT=0")
 	} else if v != "" && v != "1" {
 		return nil, nil, api.Errorf(api.Invalid, "invalid version %q", v)
 	}

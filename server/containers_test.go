@@ -206,7 +206,7 @@ func TestLifecycle(t *testing.T) {
 		{"GET", "/containers/json?limit=x", "", 400, `strconv.Atoi: parsing`},
 		{"GET", "/containers/json?all=1&filters=%7B%22x%22%3A%7B%22y%22%3Atrue%7D%7D", "", 400, `invalid filter 'x'`},
 		{"POST", "/containers/aa/start", "0123456789", 400, "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"},
-		{"POST", "/containers/aa/start?checkpoint=c", "", 501, "not built yet"},
+		{"POST", "/containers/aa/start?checkpoint=c", "", 501, "is not built in"},
 		{"POST", "/containers/aa/kill", "", 409, `cannot kill container: aa: container `},
 		{"POST", "/containers/aa/start", "", 204, ""},
 		{"POST", "/containers/aa/start", "", 304, ""},

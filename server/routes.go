@@ -190,13 +190,8 @@ func (r route) match(path string) (string, bool) {
 	return name, true
 }
 
-// unbuilt answers for what is not built yet; what names it.
-func unbuilt(what string) handler {
-	return func(http.ResponseWriter, *request) error { return notBuilt(what) }
-}
-
 func notBuilt(what string) error {
-	return api.Errorf(api.NotImplemented, "%s is not built yet in lighter %s", what, api.Release)
+	return api.Errorf(api.NotImplemented, "%s is not built in lighter %s", what, api.Release)
 }
 
 func options(w http.ResponseWriter, _ *request) error {

@@ -54,7 +54,8 @@ type Config struct {
 	Images     *image.Images
 	Networks   *network.Networks
 	Volumes    *volume.Volumes
-	Builds     Builder // nil where there is none
+	Builds     Builder  // nil where there is none
+	BuildKit   BuildKit // the same
 
 	// Info tells of the engine and its machine all that GET /info shows but the
 	// counts of things, which the server adds.

@@ -132,7 +132,7 @@ func TestGolden(t *testing.T) {
 		"events-since":      "GET /events?since=5&until=4",
 		"events-past":       "GET /events?until=4",
 		"events-bad":        "GET /events?since=x",
-		"unbuilt":           "POST /session",
+		"no-builder":        "POST /session",
 		"encoded-traversal": "GET /volumes/%2e%2e%2f%2e%2e%2fetc",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ func (sys *system) ping(w http.ResponseWriter, r *request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
-	h.Set("Builder-Version", "1") // the classic one: clients then ask for no BuildKit
+	h.Set("Builder-Version", sys.s.builder())
 	h.Set("Swarm", "inactive")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if r.Method == http.MethodHead {
@@ -29,6 +29,14 @@ func (sys *system) ping(w http.ResponseWriter, r *request) error {
 	}
 	_, _ = w.Write([]byte("OK"))
 	return nil
+}
+
+// builder tells clients which builder to ask for: 2 is BuildKit's protocol.
+func (s *Server) builder() string {
+	if s.config.BuildKit == nil {
+		return "1"
+	}
+	return "2"
 }
 
 func (sys *system) version(w http.ResponseWriter, _ *request) error {
