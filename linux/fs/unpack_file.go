@@ -191,3 +191,10 @@ func (f File) copyFrom(from File, off, n int64) error {
 	}
 	return nil
 }
+
+// Xattrs reads the extended attributes of the file. A file system without them has none.
+func (f File) Xattrs() (map[string]string, error) {
+	return xattrs(
+		func(buf []byte) (int, error) { return unix.Flistxattr(f.fd, buf) },
+		func(attr string, buf []byte) (int, error) { return unix.Fgetxattr(f.fd, attr, buf) })
+}

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,29 +21,12 @@ func (d Dir) Names(f func(name string, kind uint32) error) error {
 		return err
 	}
 	defer own.Close()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.Getdents(own.fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
-			return err
-		}
-		for rest := buf[:n]; len(rest) > 0; {
-			length := binary.NativeEndian.Uint16(rest[16:])
-			kind, raw := uint32(rest[18])<<12, rest[19:length]
-			rest = rest[length:]
-			if end := bytes.IndexByte(raw, 0); end >= 0 {
-				raw = raw[:end]
-			}
-			if name := string(raw); name != "." && name != ".." {
-				if err := f(name, kind); err != nil {
-					return err
-				}
-			}
-		}
-	}
+	var stop error
+	err = own.Scan(make([]byte, 32<<10), func(name string, kind uint32) bool {
+		stop = f(name, kind)
+		return stop == nil
+	})
+	return cmp.Or(stop, err)
 }
 
 // maxDeep is how many folders RemoveAll holds open at once; what lies deeper is
@@ -121,5 +105,30 @@ func (r *remover) lift(in Dir, name string) error {
 		}
 		r.lifted = append(r.lifted, up)
 		return nil
+	}
+}
+
+// Scan is Names for a folder that was opened for it and is not read again: it makes no
+// second descriptor, and uses the caller's buffer. It ends when f answers false.
+func (d Dir) Scan(buf []byte, f func(name string, kind uint32) bool) error {
+	for {
+		n, err := unix.Getdents(d.fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			return err
+		}
+		for rest := buf[:n]; len(rest) > 0; {
+			length := binary.NativeEndian.Uint16(rest[16:])
+			kind, raw := uint32(rest[18])<<12, rest[19:length]
+			rest = rest[length:]
+			if end := bytes.IndexByte(raw, 0); end >= 0 {
+				raw = raw[:end]
+			}
+			if name := string(raw); name != "." && name != ".." && !f(name, kind) {
+				return nil
+			}
+		}
 	}
 }

@@ -1,0 +1,300 @@
+package tree
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	linux "lighter/linux/fs"
+)
+
+// maxLinks is how many links one path may lead through, as in BuildKit.
+const maxLinks = 255
+
+// errLinks says that a path leads through too many.
+var errLinks = errors.New("too many links")
+
+// patterns gives the source's filter, made once.
+func (s *Source) patterns(ctx context.Context) (*filter, error) {
+	s.once.Do(func() {
+		include := s.Include
+		if len(s.Follow) > 0 {
+			follow, err := s.followed(s.Follow)
+			if err != nil {
+				s.err = err
+				return
+			}
+			if follow != nil {
+				include = append(append([]string{}, include...), follow...)
+			}
+		}
+		s.filter, s.err = newFilter(include, s.Exclude)
+	})
+	return s.filter, cmp.Or(s.err, ctx.Err())
+}
+
+// place is where a path led to.
+type place struct {
+	path    string // clean, without links; "" for the root
+	st      linux.Info
+	link    string // what a link points to, when the last was not followed
+	in      matched
+	lazy    bool // as of a node
+	missing bool // nothing is there
+}
+
+// find goes down a path from the root, through links that stay beneath it, of what is seen. The last
+// component is followed when follow says so.
+func (s *Source) find(ctx context.Context, p string, follow bool) (place, error) {
+	f, err := s.patterns(ctx)
+	if err != nil {
+		return place{}, err
+	}
+	root, err := s.dir()
+	if err != nil {
+		return place{}, err
+	}
+	defer root.Close()
+	m := f.get()
+	defer f.put(m)
+	return s.down(root, m, p, follow)
+}
+
+func (s *Source) down(root linux.Dir, m *matcher, p string, follow bool) (place, error) {
+	stack := []place{{}}
+	var err error
+	if stack[0].st, err = root.Stat(""); err != nil {
+		return place{}, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	links := 0
+	for todo := p; todo != ""; {
+		var name string
+		name, todo, _ = strings.Cut(todo, "/")
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			stack = stack[:max(1, len(stack)-1)]
+			continue
+		}
+		at := stack[len(stack)-1]
+		next := place{path: join(at.path, name), missing: true}
+		if !at.missing && at.st.Mode&linux.ModeType == linux.ModeDir {
+			if next, err = enter(root, m, at, name); err != nil {
+				return place{}, err
+			}
+		}
+		if next.link == "" || !follow && strings.Trim(todo, "/") == "" {
+			stack = append(stack, next)
+			continue
+		}
+		if links++; links > maxLinks {
+			return place{}, fmt.Errorf("%q: %w", "/"+p, errLinks)
+		}
+		if strings.HasPrefix(next.link, "/") {
+			stack = stack[:1]
+		}
+		todo = next.link + "/" + todo
+	}
+	return stack[len(stack)-1], nil
+}
+
+// enter looks at one name in a folder.
+func enter(root linux.Dir, m *matcher, at place, name string) (place, error) {
+	next := place{path: join(at.path, name)}
+	dir := root
+	if at.path != "" {
+		var err error
+		if dir, err = root.Beneath(at.path); err != nil {
+			return place{}, &os.PathError{Op: "open", Path: "/" + at.path, Err: err}
+		}
+		defer dir.Close()
+	}
+	var err error
+	next.st, err = dir.Stat(name)
+	if err == nil && next.st.Mode&linux.ModeType == linux.ModeLink {
+		next.link, err = dir.Readlink(name)
+	}
+	if gone(err) {
+		return place{path: next.path, missing: true}, nil
+	}
+	if err != nil {
+		return place{}, &os.PathError{Op: "lstat", Path: "/" + next.path, Err: err}
+	}
+	chosen, inside, info, err := m.ask(next.path, at.in)
+	if err != nil {
+		return place{}, err
+	}
+	isDir := next.st.Mode&linux.ModeType == linux.ModeDir
+	if !chosen && !(isDir && inside) {
+		return place{path: next.path, missing: true}, nil
+	}
+	next.in, next.lazy = info, !chosen
+	return next, nil
+}
+
+// Info is what a path of a source is.
+type Info struct {
+	Path     string // clean, without links but maybe itself; "" for the root
+	Name     string
+	Mode     uint32 // type and permissions, as in stat(2)
+	UID, GID uint32
+	Size     int64
+	ModTime  time.Time
+	Link     string // what it points to
+	Major    uint32
+	Minor    uint32
+}
+
+func (s *Source) info(path, name string, st linux.Info, link string) Info {
+	i := Info{
+		Path: path, Name: name, Mode: st.Mode, UID: st.UID, GID: st.GID, Size: st.Size, ModTime: time.Unix(st.Mtime.Sec, st.Mtime.Nsec), Link: link,
+	}
+	i.Major, i.Minor = st.Device()
+	if s.Unowned {
+		i.UID, i.GID = 0, 0
+	}
+	return i
+}
+
+// IsDir reports whether it is a folder.
+func (i Info) IsDir() bool { return i.Mode&linux.ModeType == linux.ModeDir }
+
+// IsRegular reports whether it is a file with content.
+func (i Info) IsRegular() bool { return i.Mode&linux.ModeType == linux.ModeRegular }
+
+// Stat tells what a path is; a link at its end is followed if follow says so. os.ErrNotExist.
+func (s *Source) Stat(ctx context.Context, path string, follow bool) (Info, error) {
+	at, err := s.find(ctx, path, follow)
+	if err == nil {
+		err = s.there(ctx, at, path)
+	}
+	if err != nil {
+		return Info{}, err
+	}
+	return s.info(at.path, base(at.path), at.st, at.link), nil
+}
+
+// there tells whether something was found. A folder that is seen for what is in it has to
+// hold something.
+func (s *Source) there(ctx context.Context, at place, path string) error {
+	if at.missing {
+		return notFound(clean(path))
+	}
+	if at.lazy {
+		n, err := s.read(ctx, at)
+		if err == nil && len(n.kids) == 0 {
+			err = notFound(clean(path))
+		}
+		return err
+	}
+	return nil
+}
+
+// read reads a folder that was found, with all in it.
+func (s *Source) read(ctx context.Context, at place) (*node, error) {
+	f, err := s.patterns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{name: base(at.path), st: at.st, link: at.link, lazy: at.lazy}
+	if at.st.Mode&linux.ModeType != linux.ModeDir {
+		return n, nil
+	}
+	d, err := s.open(at.path)
+	if err != nil {
+		return nil, err
+	}
+	return n, newScanner(ctx, f).scan(d, at.path, at.in, n)
+}
+
+// ReadDir tells what is in a folder, by name; pattern chooses names, "" all. os.ErrNotExist.
+func (s *Source) ReadDir(ctx context.Context, path string) ([]Info, error) {
+	at, err := s.find(ctx, path, true)
+	if err == nil && at.missing {
+		err = notFound(clean(path))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if at.st.Mode&linux.ModeType != linux.ModeDir {
+		return nil, &os.PathError{Op: "readdir", Path: "/" + at.path, Err: linux.ErrNotDir}
+	}
+	n, err := s.read(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Info, 0, len(n.kids))
+	for _, k := range n.kids {
+		list = append(list, s.info(join(at.path, k.name), k.name, k.st, k.link))
+	}
+	return list, nil
+}
+
+// ReadFile reads a regular file from an offset on, links followed, at most limit bytes of it: more are an
+// error when all is asked for (length 0). os.ErrNotExist.
+func (s *Source) ReadFile(ctx context.Context, path string, offset, length, limit int64) ([]byte, error) {
+	at, err := s.find(ctx, path, true)
+	if err == nil && at.missing {
+		err = notFound(clean(path))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if at.st.Mode&linux.ModeType != linux.ModeRegular {
+		return nil, fmt.Errorf("/%s is not a regular file", at.path)
+	}
+	f, err := s.file(at.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Mode&linux.ModeType != linux.ModeRegular {
+		return nil, cmp.Or(err, fmt.Errorf("/%s: %w", at.path, ErrChanged))
+	}
+	want := st.Size - offset
+	if length > 0 {
+		want = min(want, length)
+	}
+	if want > limit {
+		return nil, fmt.Errorf("/%s: %w: %d bytes at most", at.path, linux.ErrTooLong, limit)
+	}
+	b := make([]byte, max(0, want))
+	n, err := f.ReadAt(b, offset)
+	if err == io.EOF {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// file opens the file at a clean path without links.
+func (s *Source) file(path string) (linux.File, error) {
+	dir, name := split(path)
+	d, err := s.open(dir)
+	if err != nil {
+		return linux.File{}, err
+	}
+	defer d.Close()
+	f, err := d.Open(name)
+	if err != nil {
+		return linux.File{}, &os.PathError{Op: "open", Path: "/" + path, Err: err}
+	}
+	return f, nil
+}
+
+// split gives the folder of a clean path, "" for the root, and the name in it.
+func split(p string) (dir, name string) {
+	i := strings.LastIndexByte(p, '/')
+	return p[:max(i, 0)], p[i+1:]
+}
+
+func base(p string) string {
+	_, name := split(p)
+	return name
+}

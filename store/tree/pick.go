@@ -1,0 +1,250 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	linux "lighter/linux/fs"
+)
+
+// Pick says what of a source is copied.
+type Pick struct {
+	Path     string // absolute; a slash or dot at its end means nothing
+	Wildcard bool   // Path may be a pattern
+	Follow   bool   // a link at Path stands for what it points to
+	Contents bool   // of a folder all in it is taken, but not the folder
+
+	Include, Exclude []string // of what lies in a folder that Path names: patterns beneath that
+	Required         []string // absolute paths of which something has to be taken
+}
+
+// Picked is what a Pick takes, as it was when it was looked at.
+type Picked struct {
+	source  *Source
+	pick    Pick
+	matches []match
+	seen    map[ident]string // files with several names, by the first of them
+}
+
+// match is one path that a Pick takes.
+type match struct {
+	name string // its last component before links were followed: what it is called elsewhere
+	path string // where it is, without links
+	root node
+}
+
+// isDir tells whether it is a folder.
+func (m *match) isDir() bool { return m.root.is(linux.ModeDir) }
+
+// Pick finds what is to be copied. A path that is no pattern and is not there is os.ErrNotExist.
+func (s *Source) Pick(ctx context.Context, p Pick) (*Picked, error) {
+	out := &Picked{source: s, pick: p}
+	inner, err := newFilter(p.Include, p.Exclude)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{clean(p.Path)}
+	if p.Wildcard && wild(names[0]) {
+		if names, err = s.glob(ctx, names[0], p.Follow); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range names {
+		m, err := s.match(ctx, name, p.Follow)
+		if err != nil {
+			return nil, err
+		}
+		if inner != nil {
+			if err := choose(inner, &m.root); err != nil {
+				return nil, err
+			}
+		}
+		out.matches = append(out.matches, m)
+	}
+	if err := out.required(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Empty tells that nothing is taken.
+func (x *Picked) Empty() bool { return len(x.matches) == 0 }
+
+// match reads what is at a path.
+func (s *Source) match(ctx context.Context, name string, follow bool) (match, error) {
+	at, err := s.find(ctx, name, follow)
+	if err != nil {
+		return match{}, err
+	}
+	if at.missing {
+		return match{}, notFound(name)
+	}
+	n, err := s.read(ctx, at)
+	if err != nil {
+		return match{}, err
+	}
+	if at.lazy && len(n.kids) == 0 {
+		return match{}, notFound(name)
+	}
+	n.lazy = false
+	return match{name: base(name), path: at.path, root: *n}, nil
+}
+
+// glob finds the paths that a pattern matches, sorted. The folders before its first
+// wildcard may be links.
+func (s *Source) glob(ctx context.Context, pattern string, follow bool) ([]string, error) {
+	parts := strings.Split(pattern, "/")
+	first := slices.IndexFunc(parts, wild)
+	head, rest := strings.Join(parts[:first], "/"), strings.Join(parts[first:], "/")
+	// A class may hold a slash, so that the depth of a match cannot be told from the pattern.
+	depth := len(parts) - first
+	if strings.Contains(rest, "[") {
+		depth = maxDepth
+	}
+	if _, err := path.Match(rest, ""); err != nil {
+		return nil, fmt.Errorf("%q: %w", pattern, err)
+	}
+	at, err := s.find(ctx, head, follow)
+	if err != nil || at.missing || at.st.Mode&linux.ModeType != linux.ModeDir {
+		return nil, err
+	}
+	f, err := s.patterns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g := globber{source: s, filter: f, pattern: rest, parts: parts[first:], depth: depth, ctx: ctx}
+	err = g.folder(at.path, "", at.in, 1)
+	slices.Sort(g.out)
+	return g.out, err
+}
+
+// globber looks for what matches a pattern, only as deep as anything can.
+type globber struct {
+	source  *Source
+	filter  *filter
+	ctx     context.Context
+	pattern string
+	parts   []string
+	depth   int
+	out     []string
+}
+
+func (g *globber) folder(dir, rel string, in matched, depth int) error {
+	d, err := g.source.open(dir)
+	if err != nil {
+		return err
+	}
+	one := newScanner(g.ctx, g.filter)
+	list, infos, err := one.names(d, dir, in)
+	if err == nil {
+		one.look(d, dir, list)
+		err = one.failed()
+	}
+	d.Close()
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		n := &list[i]
+		if n.st.Mode == 0 {
+			continue
+		}
+		at := join(rel, n.name)
+		if ok, _ := path.Match(g.pattern, at); ok {
+			if err := g.found(join(dir, n.name), n, infos[n.name]); err != nil {
+				return err
+			}
+			continue
+		}
+		if !n.is(linux.ModeDir) || depth >= g.depth {
+			continue
+		}
+		if g.depth == len(g.parts) {
+			if ok, _ := path.Match(g.parts[depth-1], n.name); !ok {
+				continue
+			}
+		}
+		if err := g.folder(join(dir, n.name), at, infos[n.name], depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *globber) found(p string, n *node, in matched) error {
+	err := g.source.there(g.ctx, place{path: p, st: n.st, in: in, lazy: n.lazy}, p)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	g.out = append(g.out, p)
+	return err
+}
+
+// choose leaves of a folder what a filter of paths beneath it does.
+func choose(f *filter, root *node) error {
+	m := f.get()
+	defer f.put(m)
+	return m.choose(root, "", matched{})
+}
+
+func (m *matcher) choose(n *node, at string, in matched) error {
+	kept := n.kids[:0]
+	for i := range n.kids {
+		k := &n.kids[i]
+		p := join(at, k.name)
+		chosen, enter, info, err := m.ask(p, in)
+		if err != nil {
+			return err
+		}
+		if k.is(linux.ModeDir) {
+			if !enter {
+				continue
+			}
+			if err := m.choose(k, p, info); err != nil {
+				return err
+			}
+			if !chosen && len(k.kids) == 0 {
+				continue
+			}
+			k.lazy = !chosen
+		} else if !chosen {
+			continue
+		}
+		kept = append(kept, *k)
+	}
+	clear(n.kids[len(kept):])
+	n.kids = kept
+	return nil
+}
+
+// required looks for the paths of which something has to be taken.
+func (x *Picked) required() error {
+	for _, want := range x.pick.Required {
+		want = clean(want)
+		found := slices.ContainsFunc(x.matches, func(m match) bool { return holds(&m.root, m.path, want) })
+		if !found {
+			return notFound(want)
+		}
+	}
+	return nil
+}
+
+// holds tells whether something at or beneath want is in n, which is at path.
+func holds(n *node, path, want string) bool {
+	if path == want || strings.HasPrefix(path, want+"/") || want == "" {
+		return !n.lazy || len(n.kids) > 0
+	}
+	if path != "" && !strings.HasPrefix(want, path+"/") {
+		return false
+	}
+	for i := range n.kids {
+		if holds(&n.kids[i], join(path, n.kids[i].name), want) {
+			return true
+		}
+	}
+	return false
+}
