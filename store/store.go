@@ -48,6 +48,7 @@ type Root struct {
 	lock   *os.File
 	unique atomic.Uint64
 	nonce  string // tells this engine's temporary names from a dead one's
+	spread bool   // the file system lays new trees where the fewest folders are
 
 	wake    chan struct{} // of one: there is something in the trash
 	closed  chan struct{}
@@ -91,7 +92,7 @@ func (r *Root) prepare() error {
 		}
 	}
 	for _, name := range []string{"tmp", "containers"} {
-		fs.Spread(filepath.Join(r.dir, name))
+		r.spread = fs.Spread(filepath.Join(r.dir, name))
 	}
 	return r.sweep()
 }
@@ -217,37 +218,6 @@ func (r *Root) Erase(path string) error {
 // name makes a name that nobody has, short enough whatever prefix is.
 func (r *Root) name(prefix string) string {
 	return fmt.Sprintf("%.80s-%s-%d", prefix, r.nonce, r.unique.Add(1))
-}
-
-// emptyTrash deletes what is in the trash, now and whenever woken, until Close.
-// What cannot be deleted stays for the next start: there is nobody to tell here.
-func (r *Root) emptyTrash() {
-	stopped := func() bool {
-		select {
-		case <-r.closed:
-			return true
-		default:
-			return false
-		}
-	}
-	for {
-		if trash, err := fs.OpenDir(r.Path("trash")); err == nil {
-			var names []string
-			_ = trash.Names(func(name string, _ uint32) error {
-				names = append(names, name)
-				return nil
-			})
-			for _, name := range names {
-				_ = trash.RemoveAll(name, stopped)
-			}
-			trash.Close()
-		}
-		select {
-		case <-r.closed:
-			return
-		case <-r.wake:
-		}
-	}
 }
 
 // Sync makes all that was written beneath the root durable.

@@ -75,6 +75,54 @@ func TestTrash(t *testing.T) {
 	}
 }
 
+// Of a large tree the files go at once; the folders, for whose sake new trees are laid
+// elsewhere, go later, or with the next start.
+func TestTrashOfLargeTree(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hollow := r.spread
+	temp, err := r.Temp("large")
+	for n := 0; n < largeTree && err == nil; n++ {
+		sub := filepath.Join(temp, fmt.Sprint(n%7), "sub")
+		if err = os.MkdirAll(sub, 0o755); err == nil {
+			err = os.WriteFile(filepath.Join(sub, fmt.Sprint(n)), nil, 0o644)
+		}
+	}
+	if err = errors.Join(err, r.Trash(temp)); err != nil {
+		t.Fatal(err)
+	}
+	count := func() (files, folders int) {
+		_ = filepath.WalkDir(r.Path("trash"), func(path string, d os.DirEntry, err error) error {
+			switch {
+			case err != nil: // it goes while we look
+			case d.IsDir():
+				folders++
+			default:
+				files++
+			}
+			return nil
+		})
+		return files, folders - 1 // the trash itself
+	}
+	want := 0
+	if hollow {
+		want = 1 + 2*7
+	}
+	eventually(t, func() bool { files, folders := count(); return files == 0 && folders == want })
+	r.Close()
+	if _, folders := count(); folders != want {
+		t.Errorf("%d folders are left", folders)
+	}
+	if r, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	eventually(t, func() bool { _, folders := count(); return folders == 0 })
+}
+
 // eventually waits for what a goroutine does.
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()

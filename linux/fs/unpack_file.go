@@ -139,19 +139,20 @@ func futimens(fd int, ts []unix.Timespec) error {
 // Spread asks the file system to lay each folder made in the folder path somewhere
 // else, rather than beside its parent. ext4 does not use an inode again within minutes
 // of its removal, and looks at every such one before it takes the next: where trees come
-// and go in one place, making a file soon costs a millisecond. File systems that know no
-// such wish are left alone.
-func Spread(path string) {
+// and go in one place, making a file soon costs a millisecond. Somewhere else is where the
+// fewest folders are. File systems that know no such wish are left alone: false.
+func Spread(path string) bool {
 	fd, err := openat(unix.AT_FDCWD, path, openFolder, 0)
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(fd)
 	const topDir = 0x00020000 // FS_TOPDIR_FL of linux/fs.h
 	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
 	if err == nil && flags&topDir == 0 {
-		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags|topDir) // a wish
+		err = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags|topDir)
 	}
+	return err == nil
 }
 
 // CopyFrom writes the first n bytes of another file into this one, in the kernel; the other may

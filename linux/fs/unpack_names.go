@@ -51,6 +51,17 @@ func (d Dir) RemoveAll(name string, stop func() bool) error {
 	return nil
 }
 
+// RemoveFiles takes away what is no folder beneath name, and tells how many things that were. The
+// folders stay, but those that lie very deep. It stops as RemoveAll does.
+func (d Dir) RemoveFiles(name string, stop func() bool) (files int, err error) {
+	r := remover{top: d, stop: stop, hollow: true}
+	err = r.remove(d, name, 0)
+	for _, deep := range r.lifted {
+		err = errors.Join(err, d.RemoveAll(deep, stop))
+	}
+	return r.files, err
+}
+
 // ErrStopped says that a removal was told to stop before its end.
 var ErrStopped = errors.New("stopped")
 
@@ -59,6 +70,8 @@ type remover struct {
 	stop   func() bool
 	lifted []string // names in top that were once deep down
 	count  int
+	hollow bool // leave the folders
+	files  int  // that were taken away
 }
 
 func (r *remover) remove(in Dir, name string, depth int) error {
@@ -67,6 +80,7 @@ func (r *remover) remove(in Dir, name string, depth int) error {
 	}
 	err := in.Unlink(name)
 	if err == nil || err == unix.ENOENT {
+		r.files++
 		return nil
 	}
 	if err != unix.EISDIR && err != unix.EPERM {
@@ -85,6 +99,9 @@ func (r *remover) remove(in Dir, name string, depth int) error {
 	err = sub.Names(func(child string, _ uint32) error { return r.remove(sub, child, depth+1) })
 	if err := errors.Join(err, sub.Close()); err != nil {
 		return err
+	}
+	if r.hollow {
+		return nil
 	}
 	if err := in.Rmdir(name); err != nil && err != unix.ENOENT {
 		return fmt.Errorf("remove %q: %w", name, err)
