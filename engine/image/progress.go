@@ -92,7 +92,7 @@ func step(id, status string) api.Progress {
 // pace is how often progress is told at most.
 const pace = 100 * time.Millisecond
 
-// meter tells how far a reader is.
+// meter tells how far a reader is, or whoever calls advance.
 type meter struct {
 	r       io.Reader
 	tell    Tell
@@ -109,6 +109,12 @@ type meter struct {
 
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
+	m.advance(n, err)
+	return n, err
+}
+
+// advance counts n more bytes; err is the end.
+func (m *meter) advance(n int, err error) {
 	m.current += int64(n)
 	step := int64(512 << 10)
 	if m.total > 0 {
@@ -118,7 +124,6 @@ func (m *meter) Read(p []byte) (int, error) {
 		m.over = err != nil && n == 0
 		m.report()
 	}
-	return n, err
 }
 
 func (m *meter) report() {

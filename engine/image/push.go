@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"lighter/api"
 	"lighter/oci"
@@ -94,20 +91,24 @@ func (p *push) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var pack *packing
 	if m == nil {
-		var release func()
-		if raw, m, release, err = p.pack(ctx); err != nil {
-			return err
-		}
-		defer release()
+		pack = p.packing()
+		defer pack.release()
+		m = pack.manifest
 	}
 	ids := make([]string, len(m.Layers))
 	for n, id := range p.img.Doc.DiffIDs() {
 		ids[n] = id.Short()
 		p.tell(step(ids[n], "Preparing"))
 	}
-	if err := p.layers(ctx, m, ids); err != nil {
+	if err := p.layers(ctx, m, ids, pack); err != nil {
 		return err
+	}
+	if pack != nil {
+		if raw, err = pack.seal(ctx); err != nil {
+			return err
+		}
 	}
 	document := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.img.Doc.Raw)), nil }
 	if err := p.upload(ctx, registry.Upload{Want: m.Config, Open: document}, ""); err != nil {
@@ -134,17 +135,22 @@ func (i Exchange) pin(img *Image, ref oci.Reference) error {
 	return err
 }
 
-// layers brings up those that the registry has not, several at once.
-func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error {
+// layers brings up those that the registry has not, several at once. Those that are packed
+// nowhere yet are packed on the way: one goes up while the next is packed.
+func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string, pack *packing) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	from := p.elsewhere(m.Layers)
+	from := p.elsewhere()
 	slots := make(chan struct{}, cmp.Or(max(p.i.Uploads, 0), 5))
 	var workers sync.WaitGroup
-	for n, l := range m.Layers {
-		if slices.ContainsFunc(m.Layers[:n], func(d oci.Descriptor) bool { return d.Digest == l.Digest }) {
+	twice := make([]bool, len(m.Layers)) // known before anybody packs
+	for n := range m.Layers {
+		twice[n] = p.twice(m, n)
+	}
+	for n, l := range slices.Clone(m.Layers) {
+		if twice[n] {
 			p.tell(step(ids[n], "Layer already exists"))
-			continue // an image may have a layer twice
+			continue
 		}
 		workers.Go(func() {
 			select {
@@ -154,6 +160,10 @@ func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error 
 				slots <- struct{}{}
 			}
 			defer func() { <-slots }()
+			err := ctx.Err()
+			if err == nil && l.Digest == "" {
+				l, err = pack.layer(ctx, n)
+			}
 			open := func() (io.ReadCloser, error) {
 				f, err := p.i.Blobs.Open(l.Digest)
 				if err != nil {
@@ -161,13 +171,25 @@ func (p *push) layers(ctx context.Context, m *oci.Manifest, ids []string) error 
 				}
 				return metered{&meter{r: f, tell: p.tell, id: ids[n], action: "Pushing", total: l.Size}, f}, nil
 			}
-			if err := p.upload(ctx, registry.Upload{Want: l, Open: open, From: from[l.Digest]}, ids[n]); err != nil {
+			if err == nil {
+				err = p.upload(ctx, registry.Upload{Want: l, Open: open, From: from[l.Digest]}, ids[n])
+			}
+			if err != nil {
 				cancel(err)
 			}
 		})
 	}
 	workers.Wait()
 	return context.Cause(ctx)
+}
+
+// twice reports whether the image has its layer n further down, too.
+func (p *push) twice(m *oci.Manifest, n int) bool {
+	if d := m.Layers[n].Digest; d != "" {
+		return slices.ContainsFunc(m.Layers[:n], func(l oci.Descriptor) bool { return l.Digest == d })
+	}
+	ids := p.img.Doc.DiffIDs()
+	return slices.Index(ids, ids[n]) < n
 }
 
 // metered is a file whose reading is told of.
@@ -209,9 +231,9 @@ func (p *push) upload(ctx context.Context, u registry.Upload, id string) error {
 	return nil
 }
 
-// elsewhere finds, for each layer, another repository of the registry that has it, as far
+// elsewhere finds, for each blob, another repository of the registry that has it, as far
 // as images here tell: what has a digest there was pulled from it, or pushed to it.
-func (p *push) elsewhere(layers []oci.Descriptor) map[oci.Digest]string {
+func (p *push) elsewhere() map[oci.Digest]string {
 	from := map[oci.Digest]string{}
 	for _, img := range append(p.i.all(), p.img) { // the image's own repositories rather than others
 		for _, ref := range p.i.references(img.ID) {
@@ -230,7 +252,7 @@ func (p *push) elsewhere(layers []oci.Descriptor) map[oci.Digest]string {
 // or at this registry; nil when there is none.
 func (p *push) known(ctx context.Context) (raw []byte, m *oci.Manifest, err error) {
 	for raw, m := range p.i.manifests(p.img) {
-		from, whole := p.elsewhere(m.Layers), true
+		from, whole := p.elsewhere(), true
 		for _, l := range m.Layers {
 			if _, err := p.i.Blobs.Stat(l.Digest); err == nil {
 				continue
@@ -251,135 +273,4 @@ func (p *push) known(ctx context.Context) (raw []byte, m *oci.Manifest, err erro
 		}
 	}
 	return nil, nil, nil
-}
-
-// pack makes blobs of the image's layers, those that are not packed yet, and a manifest
-// of them. It is kept with the image: the next push needs no packing.
-func (p *push) pack(ctx context.Context) (raw []byte, m *oci.Manifest, release func(), err error) {
-	m = &oci.Manifest{SchemaVersion: 2, MediaType: oci.MediaDockerManifest, Config: oci.Descriptor{
-		MediaType: oci.MediaDockerConfig, Digest: p.img.ID, Size: int64(len(p.img.Doc.Raw)),
-	}, Layers: make([]oci.Descriptor, len(p.img.Chains))}
-	known, release := p.i.packed(p.img)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	releases := []func(){release}
-	release = func() {
-		for _, r := range releases {
-			r()
-		}
-	}
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	for n, chain := range p.img.Chains {
-		diff := p.img.Doc.DiffIDs()[n]
-		if d, ok := known[diff]; ok {
-			m.Layers[n] = d
-			continue
-		}
-		if slices.Index(p.img.Doc.DiffIDs(), diff) < n {
-			continue // it comes a second time
-		}
-		workers.Go(func() {
-			p.i.transfers.slot <- struct{}{}
-			defer func() { <-p.i.transfers.slot }()
-			d, hold, err := p.packLayer(ctx, chain)
-			if err != nil {
-				cancel(err)
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			m.Layers[n] = d
-			releases = append(releases, hold)
-		})
-	}
-	workers.Wait()
-	if err := context.Cause(ctx); err != nil {
-		release()
-		return nil, nil, nil, fmt.Errorf("pack %s: %w", p.ref.Familiar(), err)
-	}
-	return p.seal(ctx, m, release)
-}
-
-// seal writes the manifest and keeps it with the image.
-func (p *push) seal(ctx context.Context, m *oci.Manifest, release func()) ([]byte, *oci.Manifest, func(), error) {
-	for n, l := range m.Layers { // one that comes twice was packed once
-		if l.Digest == "" {
-			m.Layers[n] = m.Layers[slices.Index(p.img.Doc.DiffIDs(), p.img.Doc.DiffIDs()[n])]
-		}
-	}
-	raw, err := json.MarshalIndent(m, "", "   ")
-	src := source{Manifest: oci.FromBytes(raw)}
-	for _, l := range m.Layers {
-		src.Layers = append(src.Layers, l.Digest)
-	}
-	if err == nil {
-		_, err = p.i.Blobs.Put(ctx, raw)
-	}
-	if err == nil {
-		err = p.i.addSource(p.img.ID, src)
-	}
-	if err != nil {
-		release()
-		return nil, nil, nil, err
-	}
-	return raw, m, release, nil
-}
-
-// packLayer packs one layer. The blob is held until the returned function is called.
-func (p *push) packLayer(ctx context.Context, chain oci.Digest) (oci.Descriptor, func(), error) {
-	w, err := p.i.Blobs.Writer(ctx)
-	if err != nil {
-		return oci.Descriptor{}, nil, err
-	}
-	zw, err := gzip.NewWriterLevel(w, gzip.DefaultCompression)
-	if err == nil {
-		err = p.i.Layers.Pack(ctx, string(chain), zw)
-	}
-	if err == nil {
-		err = zw.Close()
-	}
-	if err != nil {
-		return oci.Descriptor{}, nil, errors.Join(err, w.Discard())
-	}
-	d := oci.Descriptor{MediaType: oci.MediaDockerLayer, Digest: w.Digest(), Size: w.Size()}
-	hold := p.i.holdBlobs([]oci.Digest{d.Digest})
-	if _, err := w.Commit("", -1); err != nil {
-		hold()
-		return oci.Descriptor{}, nil, err
-	}
-	return d, hold, nil
-}
-
-// packed gives the blobs of an image's layers that are here, of whatever image, by diff
-// id. They are held until release is called.
-func (i Exchange) packed(of *Image) (known map[oci.Digest]oci.Descriptor, release func()) {
-	wanted, found := map[oci.Digest]bool{}, map[oci.Digest]oci.Descriptor{}
-	for _, id := range of.Doc.DiffIDs() {
-		wanted[id] = true
-	}
-	var held []oci.Digest
-	for _, img := range i.all() {
-		if !slices.ContainsFunc(img.Doc.DiffIDs(), func(id oci.Digest) bool { return wanted[id] }) {
-			continue
-		}
-		for _, m := range i.manifests(img) {
-			for n, id := range img.Doc.DiffIDs() {
-				l := m.Layers[n]
-				gzipped := l.MediaType == oci.MediaLayerGzip || l.MediaType == oci.MediaDockerLayer
-				if wanted[id] && gzipped {
-					found[id] = oci.Descriptor{MediaType: oci.MediaDockerLayer, Digest: l.Digest, Size: l.Size}
-					held = append(held, l.Digest)
-				}
-			}
-		}
-	}
-	release = i.holdBlobs(held)
-	known = map[oci.Digest]oci.Descriptor{}
-	for id, l := range found { // those that were not removed meanwhile, or never here
-		if _, err := i.Blobs.Stat(l.Digest); err == nil {
-			known[id] = l
-		}
-	}
-	return known, release
 }

@@ -13,7 +13,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -222,15 +221,35 @@ func (w *Writer) Commit(expected oci.Digest, size int64) (oci.Digest, error) {
 	if err != nil {
 		return "", errors.Join(err, w.Discard())
 	}
-	path, err := w.store.path(digest)
-	if err == nil {
-		err = w.file.Close()
+	if err := w.appear(digest); err != nil {
+		return "", errors.Join(err, w.file.Close())
 	}
+	return digest, errors.Join(w.file.Close(), w.store.SyncNames())
+}
+
+// Appear makes the blob appear at once, for reading. Before anything may name it for good, sync
+// must have returned, which waits for the disk, and SyncNames.
+func (w *Writer) Appear() (digest oci.Digest, sync func() error, err error) {
+	digest = w.Digest()
+	if err := w.ctx.Err(); err != nil {
+		return "", nil, errors.Join(err, w.Discard())
+	}
+	if err := w.appear(digest); err != nil {
+		return "", nil, errors.Join(err, w.file.Close())
+	}
+	return digest, func() error { return errors.Join(w.file.Sync(), w.file.Close()) }, nil
+}
+
+func (w *Writer) appear(digest oci.Digest) error {
+	path, err := w.store.path(digest)
 	if err == nil {
 		err = os.Rename(w.file.Name(), path)
 	}
 	if err != nil {
-		return "", errors.Join(err, os.Remove(w.file.Name()))
+		return errors.Join(err, os.Remove(w.file.Name()))
 	}
-	return digest, store.SyncDir(filepath.Dir(path))
+	return nil
 }
+
+// SyncNames makes it durable which blobs there are.
+func (s *Store) SyncNames() error { return store.SyncDir(s.root.Path("blobs", "sha256")) }
