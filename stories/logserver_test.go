@@ -1,12 +1,16 @@
 package stories
 
 import (
+	"bytes"
+	"compress/gzip"
 	"io"
 	"net"
 	"os"
 	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	linux "lighter/linux/net"
 )
 
 // logServer takes what comes over a unix socket and appends it to a file.
@@ -19,7 +23,8 @@ type logServer struct {
 
 type logServerKey struct{}
 
-// cmdLogserver is `logserver up SOCKET FILE` and `logserver down`, a death that takes its
+// cmdLogserver is `logserver up SOCKET FILE`, and `logserver tcp|udp NAME FILE`, whose address
+// on the engine's host is then $NAME, and `logserver down`, a death that takes its
 // connections along.
 func cmdLogserver(ts *testscript.TestScript, _ bool, args []string) {
 	servers := ts.Value(logServerKey{}).(*[]*logServer)
@@ -30,7 +35,18 @@ func cmdLogserver(ts *testscript.TestScript, _ bool, args []string) {
 		*servers = nil
 		return
 	}
-	l, err := net.Listen("unix", ts.MkAbs(args[1]))
+	if args[0] == "udp" {
+		packets(ts, args[1], args[2])
+		return
+	}
+	var l net.Listener
+	err := error(nil)
+	if args[0] == "tcp" {
+		ts.Check(linux.In(engineOf(ts).space, func() error { l, err = net.Listen("tcp", "127.0.0.1:0"); return err }))
+		ts.Setenv(args[1], l.Addr().String())
+	} else {
+		l, err = net.Listen("unix", ts.MkAbs(args[1]))
+	}
 	ts.Check(err)
 	f, err := os.OpenFile(ts.MkAbs(args[2]), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	ts.Check(err)
@@ -64,4 +80,34 @@ func (s *logServer) down() {
 	}
 	s.mu.Unlock()
 	s.work.Wait()
+}
+
+// packets takes datagrams until the story ends, each a line of the file; what is packed
+// by gzip is unpacked.
+func packets(ts *testscript.TestScript, name, file string) {
+	var c net.PacketConn
+	ts.Check(linux.In(engineOf(ts).space, func() (err error) { c, err = net.ListenPacket("udp", "127.0.0.1:0"); return err }))
+	ts.Setenv(name, c.LocalAddr().String())
+	f, err := os.OpenFile(ts.MkAbs(file), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	ts.Check(err)
+	var work sync.WaitGroup
+	ts.Defer(func() {
+		c.Close()
+		work.Wait()
+	})
+	work.Go(func() {
+		defer f.Close()
+		buf := make([]byte, 1<<16)
+		for {
+			n, _, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			text := buf[:n]
+			if z, err := gzip.NewReader(bytes.NewReader(text)); err == nil {
+				text, _ = io.ReadAll(z)
+			}
+			f.Write(append(bytes.TrimSpace(text), '\n'))
+		}
+	})
 }

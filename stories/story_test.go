@@ -120,6 +120,16 @@ func TestStories(t *testing.T) {
 			case "bridged": // packets within a bridge are seen by the packet filter
 				_, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables")
 				return err == nil, nil
+			case "v2": // control groups of version 2 alone
+				_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+				return err == nil, nil
+			case "nftables":
+				c, err := net.Connect()
+				if err != nil {
+					return false, nil
+				}
+				_, err = c.Tables()
+				return err == nil, c.Close()
 			case "compose":
 				return compose() != "", nil
 			case "debian":
