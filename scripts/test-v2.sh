@@ -40,6 +40,7 @@ for pkg; do
 	if [ "$pkg" = ./stories ]; then
 		mkdir -p "$root/stories" "$work/tree/bin" "$work/tree/etc" "$work/tree/tmp" "$work/tree/root" "$work/tree/home"
 		CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$root/stories/" ./cmd/lighter ./cmd/lighterd ./cmd/lighterhub
+		CGO_ENABLED=0 go build -trimpath -o "$root/stories/load" ./bench/testdata/load
 		cp -r stories/testdata "$root/stories/"
 		cp -a "$root"/bin/* "$work/tree/bin/"
 		printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >"$work/tree/etc/passwd"
