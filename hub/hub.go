@@ -26,6 +26,7 @@ import (
 	"lighter/hub/blob"
 	"lighter/hub/distribution"
 	"lighter/hub/meta"
+	"lighter/hub/web"
 )
 
 // Config is how a hub is run.
@@ -64,6 +65,7 @@ type Server struct {
 	blobs    storage
 	accounts *account.Accounts
 	registry *distribution.Registry
+	pages    *web.Site
 	mux      *http.ServeMux
 	metrics  *metrics
 	beside   []func(context.Context) // what rooms do beside requests
@@ -125,9 +127,39 @@ func (s *Server) Close() (err error) {
 	return err
 }
 
-// Collect removes what nobody needs: the verb of `lighterhub gc`.
+// Collect removes what nobody needs, and forgets what was known of it: the verb of
+// `lighterhub gc`.
 func (s *Server) Collect(ctx context.Context, grace distribution.Grace) (distribution.Collected, error) {
-	return s.registry.Collect(ctx, grace)
+	c, err := s.registry.Collect(ctx, grace)
+	if err == nil {
+		err = s.pages.Sweep(ctx)
+	}
+	return c, err
+}
+
+// collect does so now and then until ctx ends.
+func (s *Server) collect(ctx context.Context) {
+	const every = 30 * time.Minute
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c, err := s.Collect(ctx, distribution.DefaultCollect)
+			if err != nil && ctx.Err() == nil {
+				s.cfg.Log.Error("garbage could not be collected", "error", err)
+			} else if c != (distribution.Collected{}) {
+				s.cfg.Log.Info("garbage collected", "blobs", c.Blobs, "bytes", c.Bytes, "uploads", c.Uploads, "mirrored", c.Mirrored)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ForgetAudit removes what the audit log says of the time before.
+func (s *Server) ForgetAudit(ctx context.Context, before time.Time) (int64, error) {
+	return s.accounts.Audit.Forget(ctx, before)
 }
 
 // Serve answers on a listener until ctx ends; then it lets requests finish for a while.

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"maps"
-	"net/http"
 	"slices"
 
 	"lighter/hub/account"
@@ -21,6 +20,9 @@ func (s *Server) rooms(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.accounts.Keys.Check(ctx); err != nil {
+		return err
+	}
 	registry := distribution.Config{
 		DB: s.db, Blobs: s.blobs, Access: s.accounts, Visible: s.accounts.Repos.Visible, Pulled: s.accounts.Repos.Pulled,
 		Quota: s.cfg.Quota, Redirect: s.cfg.Redirect, Log: s.cfg.Log,
@@ -30,8 +32,10 @@ func (s *Server) rooms(ctx context.Context) (err error) {
 			Fresh: mirrors.Fresh, Keep: mirrors.Keep}
 	}
 	s.registry = distribution.New(registry)
-	s.beside = append(s.beside, s.accounts.Run, s.registry.Run)
-	s.mux.Handle("/token", http.HandlerFunc(s.accounts.ServeToken))
+	s.beside = append(s.beside, s.accounts.Run, s.collect)
+	for pattern, h := range s.accounts.Handlers() {
+		s.mux.Handle(pattern, h)
+	}
 	find, err := search.New(ctx, s.db, s.accounts, s.cfg.Log)
 	if err != nil {
 		return err
@@ -39,13 +43,13 @@ func (s *Server) rooms(ctx context.Context) (err error) {
 	for pattern, h := range find.Handlers() {
 		s.mux.Handle(pattern, h)
 	}
-	pages, err := web.New(web.Config{DB: s.db, Accounts: s.accounts, Search: find, Blobs: s.blobs,
+	s.pages, err = web.New(web.Config{DB: s.db, Accounts: s.accounts, Search: find, Blobs: s.blobs,
 		PublicURL: s.cfg.PublicURL, Closed: s.cfg.Closed, Log: s.cfg.Log})
 	if err != nil {
 		return err
 	}
-	s.beside = append(s.beside, pages.Run)
-	for pattern, h := range pages.Handlers() {
+	s.beside = append(s.beside, s.pages.Run)
+	for pattern, h := range s.pages.Handlers() {
 		s.mux.Handle(pattern, h)
 	}
 	s.mux.HandleFunc("GET /healthz", s.health)

@@ -35,6 +35,9 @@ type flagSet struct {
 	owner  string
 	title  string
 	number int
+	scopes []string
+	life   time.Duration
+	out    bool
 }
 
 // call is one sub-command under way.

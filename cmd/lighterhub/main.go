@@ -34,6 +34,8 @@ func commands() []command {
 		{"user", "Make, list and remove accounts, set passwords; also while the hub serves", user},
 		{"org", "Make, list and remove organisations, and say who is in them", org},
 		{"repo", "List repositories, make them public or private, remove them", repo},
+		{"token", "Make, list and remove users' access tokens; also while the hub serves", token},
+		{"key", "Change the key that the hub signs log-ins with; also while it serves", key},
 		{"audit", "Show who changed what", audit},
 		{"gc", "Remove what no image needs; also while the hub serves", gc},
 		{"backup", "Write a backup; also while the hub serves", backup},

@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -43,12 +42,14 @@ type Accounts struct {
 	Sessions *Sessions
 	Repos    *Repos
 	Audit    *Audit
+	Keys     *Keys
 
 	db   *meta.DB
 	o    Options
-	key  ed25519.PrivateKey
 	hash *hasher
 	good *lately // tokens whose signature was right
+
+	noted *lately // log-ins that are in the audit log
 }
 
 var _ Access = (*Accounts)(nil)
@@ -62,23 +63,11 @@ func New(ctx context.Context, db *meta.DB, o Options) (*Accounts, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Accounts{db: db, o: o, hash: newHasher(o.Cost), good: newLately()}
-	a.Users, a.Orgs, a.Tokens, a.Sessions, a.Repos, a.Audit = &Users{a}, &Orgs{a}, &Tokens{a}, &Sessions{a}, &Repos{a: a}, &Audit{a}
-	seed := make([]byte, ed25519.SeedSize)
-	rand.Read(seed)
-	_, err := db.Exec(ctx, `INSERT INTO secrets (name, value, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`,
-		"token key", hex.EncodeToString(seed), meta.Micros(time.Now()))
-	if err != nil {
+	a := &Accounts{db: db, o: o, hash: newHasher(o.Cost), good: newLately(), noted: newLately()}
+	a.Users, a.Orgs, a.Tokens, a.Sessions, a.Repos, a.Audit, a.Keys = &Users{a}, &Orgs{a}, &Tokens{a}, &Sessions{a}, &Repos{a: a}, &Audit{a}, &Keys{a: a}
+	if err := a.Keys.start(ctx); err != nil {
 		return nil, err
 	}
-	var kept string
-	if err := db.QueryRow(ctx, `SELECT value FROM secrets WHERE name = ?`, "token key").Scan(&kept); err != nil {
-		return nil, err
-	}
-	if seed, err = hex.DecodeString(kept); err != nil || len(seed) != ed25519.SeedSize {
-		return nil, errors.New("the key that signs tokens cannot be read: remove the row 'token key' of the table secrets, and all log in again")
-	}
-	a.key = ed25519.NewKeyFromSeed(seed)
 	return a, a.startMirrors(ctx)
 }
 
@@ -116,7 +105,9 @@ func (a *Accounts) sweep(ctx context.Context) error {
 	// An access token that is over stays a month in its user's list.
 	_, err2 := a.db.Exec(ctx, `DELETE FROM tokens WHERE expires > 0 AND expires < ?`, now-(30*24*time.Hour).Microseconds())
 	_, err3 := a.db.Exec(ctx, `DELETE FROM attempts WHERE since < ?`, now-(24*time.Hour).Microseconds())
-	return errors.Join(err1, err2, err3)
+	_, err4 := a.db.Exec(ctx, `DELETE FROM secrets WHERE name = ? AND created < ?`, keyBefore, now-time.Hour.Microseconds())
+	err5 := a.Keys.rotate(ctx, Identity{User: "(hub)", Addr: "local"}, false, time.Now().Add(-keyLife))
+	return errors.Join(err1, err2, err3, err4, err5)
 }
 
 // secret gives 32 random bytes as text.

@@ -18,7 +18,7 @@ type Event struct {
 	Who    string // a user, or (shell)
 	Addr   string // of the client
 	Owner  string // the user or organisation that it concerns
-	Action string // such as user.add, org.member, token.add, repo.settings
+	Action string // such as user.add, user.login, org.member, token.add, repo.settings, image.push
 	Detail string
 }
 
@@ -35,7 +35,17 @@ func note(ctx context.Context, tx *meta.Tx, by Identity, owner, action, detail s
 	return err
 }
 
-// Note writes down a change that another room made, such as a push.
+// Noted writes a change of another room down, in the transaction that makes it.
+func Noted(ctx context.Context, tx *meta.Tx, by Identity, owner, action, detail string) error {
+	return note(ctx, tx, by, owner, action, detail)
+}
+
+// Forget removes what was written down before a time; the operator alone has that done.
+func (l *Audit) Forget(ctx context.Context, before time.Time) (int64, error) {
+	return l.a.db.Exec(ctx, `DELETE FROM audit WHERE at < ?`, meta.Micros(before))
+}
+
+// Note writes down a change that another room made.
 func (l *Audit) Note(ctx context.Context, by Identity, owner, action, detail string) error {
 	return l.a.db.Update(ctx, func(tx *meta.Tx) error { return note(ctx, tx, by, owner, action, detail) })
 }
@@ -71,4 +81,25 @@ func clip(s string, most int) string {
 		most--
 	}
 	return s[:most]
+}
+
+// failed writes down that somebody tried. The limits bound how often that is.
+func (l *Audit) failed(ctx context.Context, name string, there bool, addr string) error {
+	owner := name
+	if !there {
+		owner = "" // of nobody: for the operator to see
+	}
+	return l.Note(ctx, Identity{Addr: addr}, owner, "user.login.failed", clip(name, 100))
+}
+
+// loggedIn writes down that somebody came by name and password or by an access token, where
+// no session and no refresh token is made of it: once in a while from an address, as such
+// clients say it with each request.
+func (l *Audit) loggedIn(ctx context.Context, who Identity, how string) error {
+	key := who.User + " " + who.Token + " " + who.Addr
+	if _, ok := l.a.noted.get(key); ok {
+		return nil
+	}
+	l.a.noted.put(key, nil, time.Now().Add(attemptWindow))
+	return l.Note(ctx, who, who.User, "user.login", how)
 }

@@ -1,6 +1,8 @@
 package account
 
 import (
+	"context"
+	"crypto/ed25519"
 	"errors"
 	"net/http"
 	"slices"
@@ -34,7 +36,11 @@ type grant struct {
 }
 
 // sign makes a bearer token.
-func (a *Accounts) sign(who Identity, epoch int64, grants []grant, now time.Time) (string, error) {
+func (a *Accounts) sign(ctx context.Context, who Identity, epoch int64, grants []grant, now time.Time) (string, error) {
+	key, _, err := a.Keys.signing(ctx, keyPatience)
+	if err != nil {
+		return "", err
+	}
 	c := claims{Access: grants, Epoch: epoch, Token: who.Token}
 	c.Issuer, c.Audience, c.Subject, c.ID = service, jwt.ClaimStrings{service}, who.User, randomID()
 	c.IssuedAt, c.NotBefore = jwt.NewNumericDate(now), jwt.NewNumericDate(now.Add(-time.Minute)) // clocks of several hubs differ
@@ -42,25 +48,48 @@ func (a *Accounts) sign(who Identity, epoch int64, grants []grant, now time.Time
 	for _, s := range who.scope {
 		c.Scope = append(c.Scope, s.String())
 	}
-	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, c).SignedString(a.key)
+	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, c).SignedString(key)
 }
 
+// errNotGood says that a bearer token is none of ours, or over.
+var errNotGood = errors.New("the token is not valid, or over")
+
 // read checks a bearer token: our signature, for us, and not over.
-func (a *Accounts) read(text string) (*claims, error) {
-	if kept, ok := a.good.get(text); ok {
-		return kept.(*claims), nil
-	}
-	c := &claims{}
-	if len(text) > 16<<10 {
-		return nil, errors.New("the token is too long")
-	}
-	_, err := jwt.ParseWithClaims(text, c, func(*jwt.Token) (any, error) { return a.key.Public(), nil },
-		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithAudience(service), jwt.WithIssuer(service), jwt.WithExpirationRequired())
+func (a *Accounts) read(ctx context.Context, text string) (*claims, error) {
+	_, public, err := a.Keys.signing(ctx, keyPatience)
 	if err != nil {
 		return nil, err
 	}
+	if kept, ok := a.good.get(text); ok {
+		return kept.(*claims), nil
+	}
+	if len(text) > 16<<10 {
+		return nil, errNotGood
+	}
+	c, err := parseBearer(text, public)
+	if errors.Is(err, jwt.ErrTokenSignatureInvalid) {
+		// Another hub may have a key already that this one has not seen.
+		if _, public, err = a.Keys.signing(ctx, time.Second); err != nil {
+			return nil, err
+		}
+		c, err = parseBearer(text, public)
+	}
+	if err != nil {
+		return nil, errors.Join(errNotGood, err)
+	}
 	a.good.put(text, c, c.ExpiresAt.Time)
 	return c, nil
+}
+
+func parseBearer(text string, public []ed25519.PublicKey) (*claims, error) {
+	set := jwt.VerificationKeySet{}
+	for _, key := range public {
+		set.Keys = append(set.Keys, key)
+	}
+	c := &claims{}
+	_, err := jwt.ParseWithClaims(text, c, func(*jwt.Token) (any, error) { return set, nil },
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithAudience(service), jwt.WithIssuer(service), jwt.WithExpirationRequired())
+	return c, err
 }
 
 // asker is who asks, and with what.
@@ -98,11 +127,17 @@ func (a *Accounts) ask(r *http.Request) (asker, error) {
 		if isDenied(err) {
 			err = a.again(r, "", nil, "", "incorrect username or password")
 		}
+		if err == nil {
+			err = a.Audit.loggedIn(r.Context(), who, "basic")
+		}
 		return asker{Identity: who}, err
 	case "bearer":
-		c, err := a.read(strings.TrimSpace(text))
+		c, err := a.read(r.Context(), strings.TrimSpace(text))
+		if errors.Is(err, errNotGood) {
+			return k, a.again(r, "", nil, "invalid_token", errNotGood.Error())
+		}
 		if err != nil {
-			return k, a.again(r, "", nil, "invalid_token", "the token is not valid, or over")
+			return k, err
 		}
 		k.User, k.Token, k.bearer, k.scope = c.Subject, c.Token, c, splitScopes(strings.Join(c.Scope, " "))
 		if k.User == "" {

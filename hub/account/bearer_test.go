@@ -313,7 +313,7 @@ func TestForged(t *testing.T) {
 	team(t, a)
 	real := tokenOf(t, a, "owner", pass, "scope=repository:team/private:*").Token
 	good := func() claims {
-		c, err := a.read(real)
+		c, err := a.read(t.Context(), real)
 		must(t, err)
 		return *c
 	}
@@ -327,10 +327,10 @@ func TestForged(t *testing.T) {
 	change := func(f func(*claims)) string {
 		c := good()
 		f(&c)
-		return signed(c, jwt.SigningMethodEdDSA, a.key)
+		return signed(c, jwt.SigningMethodEdDSA, a.Keys.sign)
 	}
 	part := strings.Split(real, ".")
-	public := a.key.Public().(ed25519.PublicKey)
+	public := a.Keys.sign.Public().(ed25519.PublicKey)
 	for name, token := range map[string]string{
 		"alg none":         signed(good(), jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType),
 		"none, old sign":   base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + part[1] + "." + part[2],

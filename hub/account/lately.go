@@ -40,3 +40,10 @@ func (l *lately) put(key string, what any, until time.Time) {
 	}
 	l.seen[key] = remembered{until, what}
 }
+
+// forget forgets all.
+func (l *lately) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.seen)
+}

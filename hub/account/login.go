@@ -68,7 +68,7 @@ func (a *Accounts) password(ctx context.Context, name, password, addr string) (I
 		return Identity{}, err
 	}
 	if !ok || phc == "" || len(password) > 1024 {
-		return Identity{}, errors.Join(wrong(), a.count(ctx, limits))
+		return Identity{}, errors.Join(wrong(), a.count(ctx, limits), a.Audit.failed(ctx, name, phc != "", addr))
 	}
 	if old {
 		better := a.hash.encode(password)

@@ -22,14 +22,14 @@ func (a *Accounts) startMirrors(ctx context.Context) error {
 	if len(a.o.Mirrors) == 0 {
 		return nil
 	}
-	public := a.mirrorPublic()
+	public := a.o.mirrorPublic()
 	_, err := a.db.Exec(ctx, `UPDATE repositories SET public = ? WHERE public <> ? AND id IN (SELECT repo FROM mirrored)`, public, public)
 	return err
 }
 
 // mirrorPublic is the column public of a repository that is mirrored.
-func (a *Accounts) mirrorPublic() int {
-	if a.o.MirrorPrivate {
+func (o Options) mirrorPublic() int {
+	if o.MirrorPrivate {
 		return 0
 	}
 	return 1
@@ -37,9 +37,9 @@ func (a *Accounts) mirrorPublic() int {
 
 // mirrored reports whether a repository is another registry's, and below which name. named
 // says that its owner is somebody here.
-func (a *Accounts) mirrored(repo string, named bool) (below string, ok bool) {
+func (o Options) mirrored(repo string, named bool) (below string, ok bool) {
 	owner, _, parts := strings.Cut(repo, "/")
-	for _, name := range a.o.Mirrors {
+	for _, name := range o.Mirrors {
 		switch {
 		case name != "" && parts && owner == name:
 			return name, true
@@ -56,21 +56,21 @@ func (p *Repos) Mirrored(ctx context.Context, repo string) (below string, ok boo
 	if len(p.a.o.Mirrors) == 0 {
 		return "", false, nil
 	}
-	if below, ok = p.a.mirrored(repo, true); ok {
+	if below, ok = p.a.o.mirrored(repo, true); ok {
 		return below, true, nil
 	}
 	var named int
 	if err := p.a.db.QueryRow(ctx, `SELECT count(*) FROM names WHERE name = ?`, OwnerOf(repo)).Scan(&named); err != nil {
 		return "", false, err
 	}
-	below, ok = p.a.mirrored(repo, named > 0)
+	below, ok = p.a.o.mirrored(repo, named > 0)
 	return below, ok, nil
 }
 
 // AddMirrored gives a repository that is another registry's its row.
 func (p *Repos) AddMirrored(ctx context.Context, name string, now int64) error {
 	_, err := p.a.db.Exec(ctx, `INSERT INTO repositories (id, name, owner, public, description, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (name) DO NOTHING`, meta.NewID(), name, OwnerOf(name), p.a.mirrorPublic(), "Mirrored from another registry", now, now)
+		ON CONFLICT (name) DO NOTHING`, meta.NewID(), name, OwnerOf(name), p.a.o.mirrorPublic(), "Mirrored from another registry", now, now)
 	return err
 }
 

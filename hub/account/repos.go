@@ -69,7 +69,7 @@ func (p *Repos) standing(ctx context.Context, q querier, who Identity, repo stri
 	default:
 		st.role = Stranger
 	}
-	if _, ok := p.a.mirrored(repo, named > 0); ok {
+	if _, ok := p.a.o.mirrored(repo, named > 0); ok {
 		st = st.mirrored(p.a.o.MirrorPrivate)
 	}
 	return st, err

@@ -40,10 +40,15 @@ const (
 // Create makes an access token for who asks, and gives the secret, which is shown this
 // once. Without an end (the zero time) it is good for ever.
 func (t *Tokens) Create(ctx context.Context, by Identity, title string, scopes []Scope, expires time.Time) (string, Token, error) {
-	now := time.Now()
+	return t.CreateFor(ctx, by, by.User, title, scopes, expires)
+}
+
+// CreateFor is Create for a user, by themselves or by the shell.
+func (t *Tokens) CreateFor(ctx context.Context, by Identity, user, title string, scopes []Scope, expires time.Time) (string, Token, error) {
+	now, user := time.Now(), fold(user)
 	tok := Token{ID: strings.ToLower(randomID()), Title: strings.TrimSpace(title), Scopes: scopes, Created: now, Expires: expires}
-	switch err := self(by, by.User); {
-	case err != nil || by.shell:
+	switch err := self(by, user); {
+	case err != nil:
 		return "", Token{}, forbidden("access tokens are made by their user, who has logged in with the password")
 	case tok.Title == "":
 		return "", Token{}, invalid("give the token a name, to know it by")
@@ -62,23 +67,32 @@ func (t *Tokens) Create(ctx context.Context, by Identity, title string, scopes [
 	}
 	text := secret(accessPrefix)
 	err := t.a.db.Update(ctx, func(tx *meta.Tx) error {
+		if err := userThere(ctx, tx, user); err != nil {
+			return err
+		}
 		var n int
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM tokens WHERE user_name = ? AND kind = ?`, by.User, access).Scan(&n); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM tokens WHERE user_name = ? AND kind = ?`, user, access).Scan(&n); err != nil {
 			return err
 		}
 		if n >= maxTokens {
-			return conflict("%s has %d access tokens: remove one first", by.User, n)
+			return conflict("%s has %d access tokens: remove one first", user, n)
 		}
 		_, err := tx.Exec(ctx, `INSERT INTO tokens (id, hash, kind, user_name, title, scopes, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			tok.ID, digest(text), access, by.User, tok.Title, joinScopes(scopes), meta.Micros(now), meta.Micros(expires))
-		return errors.Join(err, note(ctx, tx, by, by.User, "token.add", tok.ID+" "+tok.Title+" "+joinScopes(scopes)))
+			tok.ID, digest(text), access, user, tok.Title, joinScopes(scopes), meta.Micros(now), meta.Micros(expires))
+		return errors.Join(err, note(ctx, tx, by, user, "token.add", tok.ID+" "+tok.Title+" "+joinScopes(scopes)))
 	})
 	return text, tok, err
 }
 
 // List gives a user's access tokens, newest first.
 func (t *Tokens) List(ctx context.Context, by Identity) ([]Token, error) {
-	if err := self(by, by.User); err != nil {
+	return t.ListOf(ctx, by, by.User)
+}
+
+// ListOf is List of a user, by themselves or by the shell.
+func (t *Tokens) ListOf(ctx context.Context, by Identity, user string) ([]Token, error) {
+	user = fold(user)
+	if err := self(by, user); err != nil {
 		return nil, err
 	}
 	return list(ctx, t.a.db, func(scan func(...any) error) (tok Token, err error) {
@@ -88,20 +102,26 @@ func (t *Tokens) List(ctx context.Context, by Identity) ([]Token, error) {
 		tok.Scopes = splitScopes(scopes)
 		tok.Created, tok.Expires, tok.Used = meta.Time(created), meta.Time(expires), meta.Time(used)
 		return tok, err
-	}, `SELECT id, title, scopes, created, expires, used FROM tokens WHERE user_name = ? AND kind = ? ORDER BY created DESC`, by.User, access)
+	}, `SELECT id, title, scopes, created, expires, used FROM tokens WHERE user_name = ? AND kind = ? ORDER BY created DESC`, user, access)
 }
 
 // Remove makes an access token void, with all that was given out for it.
 func (t *Tokens) Remove(ctx context.Context, by Identity, id string) error {
-	if err := self(by, by.User); err != nil {
+	return t.RemoveOf(ctx, by, by.User, id)
+}
+
+// RemoveOf is Remove of a user's, by themselves or by the shell.
+func (t *Tokens) RemoveOf(ctx context.Context, by Identity, user, id string) error {
+	user = fold(user)
+	if err := self(by, user); err != nil {
 		return err
 	}
 	return t.a.db.Update(ctx, func(tx *meta.Tx) error {
-		n, err := tx.Exec(ctx, `DELETE FROM tokens WHERE id = ? AND user_name = ? AND kind = ?`, clean(id), by.User, access)
+		n, err := tx.Exec(ctx, `DELETE FROM tokens WHERE id = ? AND user_name = ? AND kind = ?`, clean(id), user, access)
 		if err == nil && n == 0 {
-			return missing("you have no such token")
+			return missing("%s has no such token", user)
 		}
-		return errors.Join(err, note(ctx, tx, by, by.User, "token.remove", id))
+		return errors.Join(err, note(ctx, tx, by, user, "token.remove", id))
 	})
 }
 

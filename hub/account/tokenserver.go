@@ -89,7 +89,9 @@ func (a *Accounts) askedByQuery(r *http.Request) (asked, error) {
 		return ask, unauthorized(`Basic realm="lighterhub"`, "log in with name and password")
 	}
 	who, err := a.LogIn(r.Context(), name, password, ask.who.Addr)
-	ask.who = who
+	if ask.who = who; err == nil && !ask.offline {
+		err = a.Audit.loggedIn(r.Context(), who, "for a token")
+	}
 	return ask, err
 }
 
@@ -111,7 +113,9 @@ func (a *Accounts) askedByForm(r *http.Request) (asked, error) {
 			err = errors.Join(err, a.free(r.Context(), address1(addr)))
 		}
 	case "password":
-		ask.who, err = a.LogIn(r.Context(), f.Get("username"), f.Get("password"), addr)
+		if ask.who, err = a.LogIn(r.Context(), f.Get("username"), f.Get("password"), addr); err == nil && !ask.offline {
+			err = a.Audit.loggedIn(r.Context(), ask.who, "for a token")
+		}
 	default:
 		err = invalid("grant_type is refresh_token or password")
 	}
@@ -155,7 +159,7 @@ func (a *Accounts) issue(ctx context.Context, ask asked) (answered, error) {
 		}
 	}
 	now := time.Now()
-	token, err := a.sign(ask.who, epoch, grants, now)
+	token, err := a.sign(ctx, ask.who, epoch, grants, now)
 	if err != nil {
 		return answered{}, err
 	}

@@ -122,7 +122,7 @@ func (g *Registry) touch(ctx context.Context, repo int64, d oci.Digest) error {
 }
 
 // deleteBlob takes a blob out of a repository. Its bytes go with the garbage.
-func deleteBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func deleteBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
 	d, err := digestOf(at.ref)
 	if err != nil {
 		return err
@@ -131,7 +131,14 @@ func deleteBlob(g *Registry, w http.ResponseWriter, r *http.Request, at route, _
 	if err != nil {
 		return err
 	}
-	if _, err := g.cfg.DB.Exec(r.Context(), `DELETE FROM repo_blobs WHERE repo = ? AND digest = ?`, l.repo, string(d)); err != nil {
+	ctx := r.Context()
+	err = g.cfg.DB.Update(ctx, func(tx *meta.Tx) error {
+		w := &writer{ctx: ctx, tx: tx}
+		w.exec(`DELETE FROM repo_blobs WHERE repo = ? AND digest = ?`, l.repo, string(d))
+		w.audit(who, "blob.delete", at.name, string(d))
+		return w.err
+	})
+	if err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)

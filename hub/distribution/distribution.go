@@ -7,7 +7,6 @@
 package distribution
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -165,22 +164,4 @@ func ping(_ *Registry, w http.ResponseWriter, _ *http.Request, _ route, _ accoun
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte("{}")) // a client that went is nobody's to tell
 	return nil
-}
-
-// Run collects garbage now and then until ctx ends.
-func (g *Registry) Run(ctx context.Context) {
-	const every = 30 * time.Minute
-	for tick := time.NewTicker(every); ; {
-		select {
-		case <-tick.C:
-			if c, err := g.Collect(ctx, DefaultCollect); err != nil && ctx.Err() == nil {
-				g.cfg.Log.Error("garbage could not be collected", "error", err)
-			} else if c != (Collected{}) {
-				g.cfg.Log.Info("garbage collected", "blobs", c.Blobs, "bytes", c.Bytes, "uploads", c.Uploads)
-			}
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		}
-	}
 }

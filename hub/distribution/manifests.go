@@ -24,6 +24,7 @@ const MaxManifest = 4 << 20
 // stored is a manifest in a repository.
 type stored struct {
 	repo   int64
+	name   string // of the repository
 	digest oci.Digest
 	media  string
 	size   int64
@@ -130,8 +131,8 @@ func putManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, 
 	for b := range m.blobs {
 		held = append(held, b)
 	}
-	s := stored{repo: u.repo, digest: d, media: m.media}
-	if err := g.store(r.Context(), u, s, raw, m, naming{all: held, held: held, tags: tags, by: who.User}); err != nil {
+	s := stored{repo: u.repo, name: at.name, digest: d, media: m.media}
+	if err := g.store(r.Context(), u, s, raw, m, naming{all: held, held: held, tags: tags, by: who}); err != nil {
 		return err
 	}
 	if m.subject != "" {
@@ -301,7 +302,7 @@ type naming struct {
 	all  []oci.Digest // blobs that are here or may come; itself, too
 	held []oci.Digest // those of them that have to be here
 	tags []string
-	by   string // who sets the tags
+	by   account.Identity // who pushes; nobody for what is mirrored
 }
 
 // store keeps a manifest: its bytes beside the blobs, so that the storage can be read
@@ -332,9 +333,12 @@ func (g *Registry) store(ctx context.Context, u *upload, s stored, raw []byte, m
 		for _, tag := range n.tags {
 			w.exec(`INSERT INTO tags (repo, name, digest, updated, by_user) VALUES (?, ?, ?, ?, ?)
 				ON CONFLICT (repo, name) DO UPDATE SET digest = excluded.digest, updated = excluded.updated, by_user = excluded.by_user`,
-				w.repo, tag, string(s.digest), w.now, n.by)
+				w.repo, tag, string(s.digest), w.now, n.by.User)
 		}
 		w.exec(`UPDATE repositories SET updated = ? WHERE id = ?`, w.now, w.repo)
+		if n.by.User != byMirror {
+			w.audit(n.by, "image.push", s.name, append(slices.Clone(n.tags), string(s.digest))...)
+		}
 		return w.err
 	})
 	if err == nil {
@@ -359,6 +363,13 @@ func (w *writer) exec(query string, args ...any) (n int64) {
 	return n
 }
 
+// audit notes what somebody did to an image.
+func (w *writer) audit(by account.Identity, action, repo string, what ...string) {
+	if w.err == nil {
+		w.err = account.Noted(w.ctx, w.tx, by, account.OwnerOf(repo), action, repo+" "+strings.Join(what, " "))
+	}
+}
+
 // hold touches blobs so that no collector takes them, and refuses when one is gone.
 func (w *writer) hold(named []oci.Digest) {
 	for _, d := range named {
@@ -381,7 +392,7 @@ func (w *writer) refs(d oci.Digest, named []oci.Digest) {
 }
 
 // deleteManifest removes a tag, or a manifest with all its tags.
-func deleteManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ account.Identity) error {
+func deleteManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, who account.Identity) error {
 	s, err := g.find(r.Context(), at)
 	if err != nil {
 		return err
@@ -395,6 +406,7 @@ func deleteManifest(g *Registry, w http.ResponseWriter, r *http.Request, at rout
 			w.exec(`DELETE FROM tags WHERE repo = ? AND name = ?`, s.repo, at.ref)
 		}
 		w.exec(`UPDATE repositories SET updated = ? WHERE id = ?`, w.now, s.repo)
+		w.audit(who, "image.delete", at.name, at.ref)
 		return w.err
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"lighter/hub/account"
 	"lighter/hub/meta"
 	"lighter/oci"
 )
@@ -205,7 +206,8 @@ func (g *mirror) keep(ctx context.Context, at route, d oci.Digest, raw []byte, m
 	for b := range m.blobs {
 		named = append(named, b)
 	}
-	err = g.store(ctx, u, stored{repo: u.repo, digest: d, media: m.media}, raw, m, naming{all: named, held: []oci.Digest{d}, tags: tags, by: byMirror})
+	err = g.store(ctx, u, stored{repo: u.repo, name: at.name, digest: d, media: m.media}, raw, m,
+		naming{all: named, held: []oci.Digest{d}, tags: tags, by: account.Identity{User: byMirror}})
 	if err != nil {
 		return errors.Join(err, g.drop(ctx, u))
 	}
