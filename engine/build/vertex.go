@@ -19,6 +19,7 @@ type vertex struct {
 	digest  string // BuildKit's, of the operation with all that it stands on; progress names it
 	name    string // what people read: [stage 2/5] RUN make
 	op      *pb.Op
+	meta    *pb.OpMetadata // never nil
 	do      op
 	inputs  []edge
 	noCache bool
@@ -26,7 +27,7 @@ type vertex struct {
 	infos   []*pb.SourceInfo
 }
 
-// edge is one outcome of a vertex.
+// edge is one outcome of a vertex; without a vertex it is no file at all.
 type edge struct {
 	from  *vertex
 	index int

@@ -1,0 +1,202 @@
+package build
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/frontend/dockerfile/builder"
+	"github.com/moby/buildkit/frontend/gateway/client"
+
+	"lighter/api"
+	"lighter/oci"
+)
+
+// Builder makes images of Dockerfiles. Its methods may be called from many goroutines.
+type Builder struct {
+	Deps
+	cache   *cache
+	flights flights
+	sent    contexts
+	results results
+	slots   chan struct{} // one for each program that runs at this moment
+}
+
+// Open reads what builds left. Its cache holds its layers from now on.
+func Open(d Deps) (*Builder, error) {
+	b := &Builder{Deps: d, sent: contexts{dirs: map[string]string{}}, results: results{kept: map[string]*result{}}}
+	there := func(top string) bool { _, err := d.Layers.Get(top); return err == nil }
+	var err error
+	if err = os.MkdirAll(d.Root.Path("build"), 0o700); err == nil {
+		b.cache, err = openCache(d.Root.Path("build", "cache"), d.Log, there, b.hold)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the build cache: %w", err)
+	}
+	return b, nil
+}
+
+// Close writes down what is only in memory. No build is under way.
+func (b *Builder) Close() error { return b.cache.close() }
+
+// hold keeps stacks of layers until release is called.
+func (b *Builder) hold(tops ...string) (release func()) {
+	chains := make([]oci.Digest, 0, len(tops))
+	for _, top := range tops {
+		if top != "" {
+			chains = append(chains, oci.Digest(top))
+		}
+	}
+	return b.Images.Hold(chains...)
+}
+
+// Build makes what a request asks for; see Run.
+func (b *Builder) Build(ctx context.Context, r *api.BuildRequest, tell func(api.BuildMessage)) error {
+	return b.Run(ctx, Ask{Request: r}, tell)
+}
+
+// Run makes what is asked for, and tells of it meanwhile, from several goroutines: its id first, at the end
+// the result, or the error that it returns as well. What it has made by then stays in the cache, also when it
+// fails, or ctx ends.
+func (b *Builder) Run(ctx context.Context, a Ask, tell func(api.BuildMessage)) error {
+	j := b.newJob(ctx, a, tell)
+	tell(api.BuildMessage{ID: j.id})
+	out, err := j.build()
+	if err != nil {
+		told, err := explainError(ctx, err)
+		tell(api.BuildMessage{Error: told})
+		return err
+	}
+	tell(api.BuildMessage{Result: out})
+	return nil
+}
+
+func (b *Builder) newJob(ctx context.Context, a Ask, tell func(api.BuildMessage)) *job {
+	var id [16]byte
+	rand.Read(id[:]) // never errs
+	j := &job{
+		b: b, id: hex.EncodeToString(id[:]), request: a.Request, client: a.Client, front: a.Front, platforms: b.Platforms(),
+		vertices: map[string]*vertex{}, visits: map[*vertex]*visit{}, images: map[string]*found{},
+	}
+	if j.client == nil {
+		j.client = requested{j}
+	}
+	if j.front == nil {
+		j.front = builder.Build
+	}
+	j.ctx, j.cancel = context.WithCancelCause(ctx)
+	var mu sync.Mutex // messages keep their order
+	j.tell = func(s api.BuildStatus) {
+		mu.Lock()
+		defer mu.Unlock()
+		tell(api.BuildMessage{Progress: &s})
+	}
+	return j
+}
+
+// build runs the front end and makes of its result what is asked for. Whatever happens, what was made is durable and
+// in the cache when it returns.
+func (j *job) build() (out *api.BuildResult, err error) {
+	defer func() {
+		j.cancel(context.Canceled)
+		j.workers.Wait()
+		err = errors.Join(err, j.settle())
+		j.close()
+		j.forgetUploads()
+	}()
+	r, err := j.ask()
+	if err != nil {
+		return nil, err
+	}
+	return j.deliver(r)
+}
+
+// ask runs the front end.
+func (j *job) ask() (*client.Result, error) {
+	options := maps.Clone(j.request.Options)
+	if options == nil {
+		options = map[string]string{}
+	}
+	r, err := j.front(j.ctx, &bridge{job: j, options: options})
+	if err != nil {
+		return nil, j.cause(err)
+	}
+	return r, nil
+}
+
+// cause gives why the job ended rather than that it did.
+func (j *job) cause(err error) error {
+	if cause := context.Cause(j.ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// settle makes what the job made durable, and lets the cache know it after a restart, too. The end of the
+// job does not call it off.
+func (j *job) settle() error {
+	j.mu.Lock()
+	tops, made := slices.Compact(slices.Sorted(slices.Values(j.tops))), j.made
+	j.tops, j.made = nil, nil
+	j.mu.Unlock()
+	if len(tops) == 0 {
+		return nil
+	}
+	if err := j.b.Layers.Settle(context.WithoutCancel(j.ctx), tops...); err != nil {
+		return fmt.Errorf("keep the layers of the build: %w", err)
+	}
+	return j.b.cache.save(made)
+}
+
+// forgetUploads drops the contexts that were sent for this build.
+func (j *job) forgetUploads() {
+	for _, c := range j.request.Contexts {
+		if c.Upload != "" {
+			if err := j.b.sent.drop(c.Upload, j.b.Root.Trash); err != nil {
+				j.b.Log.Warn("a context that was sent is not removed", "error", err)
+			}
+		}
+	}
+}
+
+// contexts are folders that clients sent, by their ids, until a build has taken them.
+type contexts struct {
+	mu   sync.Mutex
+	dirs map[string]string
+}
+
+func (c *contexts) dir(id string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dirs[id]
+}
+
+func (c *contexts) add(id, dir string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirs[id] = dir
+}
+
+func (c *contexts) drop(id string, trash func(string) error) error {
+	c.mu.Lock()
+	dir := c.dirs[id]
+	delete(c.dirs, id)
+	c.mu.Unlock()
+	if dir == "" {
+		return nil
+	}
+	return trash(dir)
+}
+
+// isSyntax tells an error about the Dockerfile from others.
+func isSyntax(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "dockerfile parse error") || strings.Contains(text, "failed to parse stage name")
+}

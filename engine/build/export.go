@@ -1,0 +1,218 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/frontend/gateway/client"
+
+	"lighter/api"
+	"lighter/oci"
+)
+
+// made is the result of a build for one platform.
+type made struct {
+	platform oci.Platform
+	name     string // of the platform, as the front end writes it
+	ref      *reference
+	config   []byte // the image's document, without its layers
+	base     []byte // that of its base image, if there is one
+	top      string // its layers, once it was solved
+	epoch    time.Time
+}
+
+// deliver makes of the front end's result what is asked for.
+func (j *job) deliver(r *client.Result) (*api.BuildResult, error) {
+	if report, ok := r.Metadata["result.json"]; ok && r.IsEmpty() {
+		return &api.BuildResult{Report: report}, nil
+	}
+	list, err := j.results(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range list { // all at once
+		if m.ref.at.from != nil {
+			j.visit(m.ref.at.from)
+		}
+	}
+	for _, m := range list {
+		out, err := j.solve(j.ctx, m.ref.at)
+		if err != nil {
+			return nil, j.cause(err)
+		}
+		if out.tree != nil {
+			return nil, api.Errorf(api.NotImplemented, "a context alone is no image: copy it into a stage")
+		}
+		m.top = out.top
+		m.epoch = j.epoch
+	}
+	if err := j.settle(); err != nil {
+		return nil, err
+	}
+	return j.output(list)
+}
+
+// results takes the front end's result apart.
+func (j *job) results(r *client.Result) ([]*made, error) {
+	ps, err := exptypes.ParsePlatforms(r.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	var list []*made
+	for _, p := range ps.Platforms {
+		m := &made{name: p.ID, platform: oci.Platform{OS: p.Platform.OS, Architecture: p.Platform.Architecture, Variant: p.Platform.Variant}}
+		suffix := ""
+		var ref client.Reference = r.Ref
+		if len(r.Refs) > 0 {
+			suffix, ref = "/"+p.ID, r.Refs[p.ID]
+		}
+		m.ref, _ = ref.(*reference)
+		if m.ref == nil {
+			m.ref = &reference{job: j}
+		}
+		m.config, m.base = r.Metadata[exptypes.ExporterImageConfigKey+suffix], r.Metadata[exptypes.ExporterImageBaseConfigKey+suffix]
+		if len(m.config) == 0 {
+			m.config = emptyConfig(m.platform)
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// output does with results what the request says.
+func (j *job) output(list []*made) (*api.BuildResult, error) {
+	out := &api.BuildResult{Metadata: map[string]json.RawMessage{}}
+	outputs := j.request.Outputs
+	if len(outputs) == 0 {
+		outputs = []api.BuildOutput{{Type: "image"}}
+	}
+	for n, o := range outputs {
+		export := exporters[o.Type]
+		if export == nil {
+			return nil, api.Errorf(api.Invalid, "there is no output of type %q", o.Type)
+		}
+		if err := export(j, n, o, list, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// exporters are the kinds of output.
+var exporters = map[string]func(j *job, n int, o api.BuildOutput, list []*made, out *api.BuildResult) error{
+	"image": exportImage, "cacheonly": func(*job, int, api.BuildOutput, []*made, *api.BuildResult) error { return nil },
+}
+
+// exportImage keeps the result among the engine's images.
+func exportImage(j *job, _ int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
+	if len(list) != 1 {
+		return api.Errorf(api.Invalid, "an image for several platforms goes to a registry or an archive, not to the engine's images: build for one, or say --output")
+	}
+	names, err := namesOf(slices.Concat(j.request.Names, split(o.Attrs["name"])))
+	if err != nil {
+		return err
+	}
+	t := j.chore("exporting to image")
+	return t.end(func() error {
+		var raw []byte
+		err := t.part("exporting layers", func() (err error) {
+			raw, err = j.document(list[0])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		id := oci.FromBytes(raw)
+		if err := t.part("writing image "+string(id), func() error {
+			_, err := j.b.Images.Built(raw, names)
+			return err
+		}); err != nil {
+			return err
+		}
+		for _, ref := range names {
+			_ = t.part("naming to "+ref.String(), func() error { return nil }) // it was, at once with the image
+			out.Names = append(out.Names, ref.String())
+		}
+		out.ID, out.Digest = string(id), string(id)
+		return about(out, map[string]any{exptypes.ExporterImageConfigDigestKey: id, exptypes.ExporterImageDigestKey: id}, names)
+	}())
+}
+
+// document writes the image's document of a result.
+func (j *job) document(m *made) ([]byte, error) {
+	var diffs []string
+	for top := m.top; top != ""; {
+		l, err := j.b.Layers.Get(top)
+		if err != nil {
+			return nil, err
+		}
+		diffs = append(diffs, l.DiffID)
+		top = l.Parent
+	}
+	slices.Reverse(diffs)
+	return document(m.config, m.base, diffs, m.epoch)
+}
+
+// namesOf reads the names that an image is to get.
+func namesOf(list []string) ([]oci.Reference, error) {
+	var refs []oci.Reference
+	for _, name := range list {
+		ref, err := oci.ParseReference(name)
+		if err != nil {
+			return nil, api.Errorf(api.Invalid, "invalid tag %q: %w", name, err)
+		}
+		if ref.Digest != "" {
+			return nil, api.Errorf(api.Invalid, "invalid tag %q: a name with a digest cannot be given", name)
+		}
+		if ref = ref.OrLatest(); !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs, nil
+}
+
+// split cuts a list at its commas.
+func split(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}
+
+// results are outputs that wait for their clients, by the build's id.
+type results struct {
+	mu   sync.Mutex
+	kept map[string]*result
+}
+
+// result is what a build left for its client.
+type result struct {
+	outputs map[int]func(ctx context.Context, w io.Writer) error
+	release func()
+	timer   *time.Timer
+}
+
+// about notes what --metadata-file tells.
+func about(out *api.BuildResult, values map[string]any, names []oci.Reference) error {
+	if len(names) > 0 {
+		list := make([]string, len(names))
+		for n, ref := range names {
+			list[n] = ref.String()
+		}
+		values["image.name"] = strings.Join(list, ",")
+	}
+	for name, value := range values {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		out.Metadata[name] = text
+	}
+	return nil
+}

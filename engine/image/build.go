@@ -1,0 +1,59 @@
+package image
+
+import (
+	"time"
+
+	"lighter/api"
+	"lighter/oci"
+)
+
+// Built keeps an image that a build made, whose layers are durable and held by the caller, with its names.
+// The same image again, with names that it has, costs no wait for the disk: that it was tagged
+// once more is known until the engine ends.
+func (i *Images) Built(raw []byte, names []oci.Reference) (*Image, error) {
+	fresh, err := newImage(raw)
+	if err != nil {
+		return nil, api.Errorf(api.Invalid, "%w", err)
+	}
+	if img := i.retag(fresh.ID, names); img != nil {
+		i.toldBuilt(img, names)
+		return img, nil
+	}
+	img, _, err := i.register(raw, "", names, time.Now().UTC())
+	if err != nil {
+		return nil, err
+	}
+	i.toldBuilt(img, names)
+	return img, nil
+}
+
+func (i *Images) toldBuilt(img *Image, names []oci.Reference) {
+	for _, ref := range names {
+		i.publish("tag", img, ref.Familiar())
+	}
+	i.publish("create", img, string(img.ID))
+}
+
+// retag notes that a known image was given names that it has; nil when it has not.
+func (i *Images) retag(id oci.Digest, names []oci.Reference) *Image {
+	i.change.Lock()
+	defer i.change.Unlock()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	known := i.index.images[id]
+	if known == nil {
+		return nil
+	}
+	for _, ref := range names {
+		if have := i.index.named(ref); have == nil || have.ID != id {
+			return nil
+		}
+	}
+	if len(names) > 0 {
+		tagged := *known
+		tagged.Tagged = time.Now().UTC()
+		i.index.replace(&tagged)
+		known = &tagged
+	}
+	return known
+}
