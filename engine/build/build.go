@@ -82,7 +82,7 @@ func (b *Builder) newJob(ctx context.Context, a Ask, tell func(api.BuildMessage)
 	var id [16]byte
 	rand.Read(id[:]) // never errs
 	j := &job{
-		b: b, id: hex.EncodeToString(id[:]), request: a.Request, client: a.Client, front: a.Front, platforms: b.Platforms(),
+		b: b, teller: teller{id: hex.EncodeToString(id[:]), now: b.now}, request: a.Request, client: a.Client, front: a.Front, platforms: b.Platforms(),
 		vertices: map[string]*vertex{}, visits: map[*vertex]*visit{}, images: map[string]*found{},
 	}
 	if j.client == nil {
@@ -115,7 +115,7 @@ func (j *job) build() (out *api.BuildResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return j.deliver(r)
+	return export{j}.deliver(r)
 }
 
 // ask runs the front end.

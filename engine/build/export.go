@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/client"
 
 	"lighter/api"
+	"lighter/engine/image"
 	"lighter/oci"
 )
 
@@ -27,8 +28,11 @@ type made struct {
 	epoch    time.Time
 }
 
+// export is what becomes of a job's result.
+type export struct{ *job }
+
 // deliver makes of the front end's result what is asked for.
-func (j *job) deliver(r *client.Result) (*api.BuildResult, error) {
+func (j export) deliver(r *client.Result) (*api.BuildResult, error) {
 	if report, ok := r.Metadata["result.json"]; ok && r.IsEmpty() {
 		return &api.BuildResult{Report: report}, nil
 	}
@@ -59,7 +63,7 @@ func (j *job) deliver(r *client.Result) (*api.BuildResult, error) {
 }
 
 // results takes the front end's result apart.
-func (j *job) results(r *client.Result) ([]*made, error) {
+func (j export) results(r *client.Result) ([]*made, error) {
 	ps, err := exptypes.ParsePlatforms(r.Metadata)
 	if err != nil {
 		return nil, err
@@ -74,7 +78,7 @@ func (j *job) results(r *client.Result) ([]*made, error) {
 		}
 		m.ref, _ = ref.(*reference)
 		if m.ref == nil {
-			m.ref = &reference{job: j}
+			m.ref = &reference{job: j.job}
 		}
 		m.config, m.base = r.Metadata[exptypes.ExporterImageConfigKey+suffix], r.Metadata[exptypes.ExporterImageBaseConfigKey+suffix]
 		if len(m.config) == 0 {
@@ -86,18 +90,18 @@ func (j *job) results(r *client.Result) ([]*made, error) {
 }
 
 // output does with results what the request says.
-func (j *job) output(list []*made) (*api.BuildResult, error) {
+func (j export) output(list []*made) (*api.BuildResult, error) {
 	out := &api.BuildResult{Metadata: map[string]json.RawMessage{}}
 	outputs := j.request.Outputs
 	if len(outputs) == 0 {
 		outputs = []api.BuildOutput{{Type: "image"}}
 	}
 	for n, o := range outputs {
-		export := exporters[o.Type]
-		if export == nil {
+		do := exporters[o.Type]
+		if do == nil {
 			return nil, api.Errorf(api.Invalid, "there is no output of type %q", o.Type)
 		}
-		if err := export(j, n, o, list, out); err != nil {
+		if err := do(j, n, o, list, out); err != nil {
 			return nil, err
 		}
 	}
@@ -105,12 +109,12 @@ func (j *job) output(list []*made) (*api.BuildResult, error) {
 }
 
 // exporters are the kinds of output.
-var exporters = map[string]func(j *job, n int, o api.BuildOutput, list []*made, out *api.BuildResult) error{
-	"image": exportImage, "cacheonly": func(*job, int, api.BuildOutput, []*made, *api.BuildResult) error { return nil },
+var exporters = map[string]func(j export, n int, o api.BuildOutput, list []*made, out *api.BuildResult) error{
+	"image": exportImage, "cacheonly": func(export, int, api.BuildOutput, []*made, *api.BuildResult) error { return nil },
 }
 
 // exportImage keeps the result among the engine's images.
-func exportImage(j *job, _ int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
+func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
 	if len(list) != 1 {
 		return api.Errorf(api.Invalid, "an image for several platforms goes to a registry or an archive, not to the engine's images: build for one, or say --output")
 	}
@@ -130,7 +134,7 @@ func exportImage(j *job, _ int, o api.BuildOutput, list []*made, out *api.BuildR
 		}
 		id := oci.FromBytes(raw)
 		if err := t.part("writing image "+string(id), func() error {
-			_, err := j.b.Images.Built(raw, names)
+			_, err := image.Builds{Images: j.b.Images}.Built(raw, names)
 			return err
 		}); err != nil {
 			return err
@@ -145,7 +149,7 @@ func exportImage(j *job, _ int, o api.BuildOutput, list []*made, out *api.BuildR
 }
 
 // document writes the image's document of a result.
-func (j *job) document(m *made) ([]byte, error) {
+func (j export) document(m *made) ([]byte, error) {
 	var diffs []string
 	for top := m.top; top != ""; {
 		l, err := j.b.Layers.Get(top)

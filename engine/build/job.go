@@ -11,14 +11,13 @@ import (
 // job is one build while it goes on: what its vertices may use beyond their inputs. None of it is in a
 // key, but what an op puts there.
 type job struct {
+	teller
 	b         *Builder
-	id        string
 	request   *api.BuildRequest
 	client    Client // who asks: secrets, agents, log-ins and folders come from it
 	front     Front
-	epoch     time.Time             // no file of a layer is newer
-	tell      func(api.BuildStatus) // progress; it may be called by several at once
-	platforms []api.Platform        // that this machine can run, its own first
+	epoch     time.Time      // no file of a layer is newer
+	platforms []api.Platform // that this machine can run, its own first
 
 	ctx     context.Context // ends with the build
 	cancel  context.CancelCauseFunc

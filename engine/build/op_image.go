@@ -36,7 +36,7 @@ func newImageSource(o *pb.Op, source *pb.SourceOp) (op, error) {
 func (s *imageSource) key(context.Context, *job, []outcome) (*key, error) { return nil, nil }
 
 func (s *imageSource) run(ctx context.Context, j *job, v *vertex, _ []outcome) ([]outcome, error) {
-	found, err := j.image(ctx, s.ref, s.platform, s.mode, &chore{j: j, v: *v.told(), begun: j.b.now()})
+	found, err := j.image(ctx, s.ref, s.platform, s.mode, &chore{j: &j.teller, v: *v.told(), begun: j.now()})
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,15 @@ import (
 	"lighter/api"
 )
 
+// teller is how a job tells of itself.
+type teller struct {
+	id   string
+	tell func(api.BuildStatus) // it may be called by several at once
+	now  func() time.Time
+}
+
 // announce tells of vertices that a definition has brought.
-func (j *job) announce(list []*vertex) {
+func (j *teller) announce(list []*vertex) {
 	if len(list) == 0 {
 		return
 	}
@@ -36,8 +43,8 @@ func (v *vertex) told() *api.BuildVertex {
 }
 
 // begin tells that a vertex is under way, and since when.
-func (j *job) begin(v *vertex, missed string) time.Time {
-	now := j.b.now()
+func (j *teller) begin(v *vertex, missed string) time.Time {
+	now := j.now()
 	t := v.told()
 	t.Started, t.Missed = &now, missed
 	j.tell(api.BuildStatus{Vertexes: []*api.BuildVertex{t}})
@@ -45,8 +52,8 @@ func (j *job) begin(v *vertex, missed string) time.Time {
 }
 
 // end tells that a vertex is done, or has failed.
-func (j *job) end(v *vertex, begun time.Time, err error) {
-	now := j.b.now()
+func (j *teller) end(v *vertex, begun time.Time, err error) {
+	now := j.now()
 	t := v.told()
 	t.Started, t.Completed = &begun, &now
 	if err != nil {
@@ -56,8 +63,8 @@ func (j *job) end(v *vertex, begun time.Time, err error) {
 }
 
 // found tells that nothing had to be done for a vertex.
-func (j *job) found(v *vertex) {
-	now := j.b.now()
+func (j *teller) found(v *vertex) {
+	now := j.now()
 	t := v.told()
 	t.Started, t.Completed, t.Cached = &now, &now, true
 	j.tell(api.BuildStatus{Vertexes: []*api.BuildVertex{t}})
@@ -75,15 +82,15 @@ func errorText(err error) string {
 
 // chore is a part of a build that is no vertex of its graph: it is shown as one.
 type chore struct {
-	j     *job
+	j     *teller
 	v     api.BuildVertex
 	begun time.Time
 }
 
 // chore begins one.
-func (j *job) chore(name string) *chore {
+func (j *teller) chore(name string) *chore {
 	sum := sha256.Sum256([]byte(j.id + " " + name))
-	now := j.b.now()
+	now := j.now()
 	t := &chore{j: j, begun: now, v: api.BuildVertex{Digest: "sha256:" + hex.EncodeToString(sum[:]), Name: name, Started: &now}}
 	first := t.v
 	j.tell(api.BuildStatus{Vertexes: []*api.BuildVertex{&first}})
@@ -92,7 +99,7 @@ func (j *job) chore(name string) *chore {
 
 // end ends it, and gives back its error.
 func (t *chore) end(err error) error {
-	now := t.j.b.now()
+	now := t.j.now()
 	last := t.v
 	last.Completed = &now
 	if err != nil {
@@ -104,7 +111,7 @@ func (t *chore) end(err error) error {
 
 // cached ends it, nothing having been done.
 func (t *chore) cached() {
-	now := t.j.b.now()
+	now := t.j.now()
 	last := t.v
 	last.Completed, last.Cached = &now, true
 	t.j.tell(api.BuildStatus{Vertexes: []*api.BuildVertex{&last}})
@@ -112,12 +119,12 @@ func (t *chore) cached() {
 
 // part does a part of a chore that has a name of its own.
 func (t *chore) part(name string, do func() error) error {
-	begun := t.j.b.now()
+	begun := t.j.now()
 	s := api.VertexStatus{ID: name, Vertex: t.v.Digest, Name: name, Timestamp: begun, Started: &begun}
 	first := s
 	t.j.tell(api.BuildStatus{Statuses: []*api.VertexStatus{&first}})
 	err := do()
-	done := t.j.b.now()
+	done := t.j.now()
 	s.Timestamp = done
 	if err == nil {
 		s.Completed = &done
@@ -131,7 +138,7 @@ func (t *chore) pull(p api.Progress) {
 	if p.ID == "" || p.Status == "" {
 		return
 	}
-	now := t.j.b.now()
+	now := t.j.now()
 	s := &api.VertexStatus{ID: p.ID, Name: p.Status, Vertex: t.v.Digest, Timestamp: now, Started: &t.begun}
 	if d := p.ProgressDetail; d != nil {
 		s.Current, s.Total = d.Current, d.Total

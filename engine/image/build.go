@@ -7,10 +7,13 @@ import (
 	"lighter/oci"
 )
 
+// Builds is what images have to do with builds.
+type Builds struct{ *Images }
+
 // Built keeps an image that a build made, whose layers are durable and held by the caller, with its names.
 // The same image again, with names that it has, costs no wait for the disk: that it was tagged
 // once more is known until the engine ends.
-func (i *Images) Built(raw []byte, names []oci.Reference) (*Image, error) {
+func (i Builds) Built(raw []byte, names []oci.Reference) (*Image, error) {
 	fresh, err := newImage(raw)
 	if err != nil {
 		return nil, api.Errorf(api.Invalid, "%w", err)
@@ -27,7 +30,7 @@ func (i *Images) Built(raw []byte, names []oci.Reference) (*Image, error) {
 	return img, nil
 }
 
-func (i *Images) toldBuilt(img *Image, names []oci.Reference) {
+func (i Builds) toldBuilt(img *Image, names []oci.Reference) {
 	for _, ref := range names {
 		i.publish("tag", img, ref.Familiar())
 	}
@@ -35,7 +38,7 @@ func (i *Images) toldBuilt(img *Image, names []oci.Reference) {
 }
 
 // retag notes that a known image was given names that it has; nil when it has not.
-func (i *Images) retag(id oci.Digest, names []oci.Reference) *Image {
+func (i Builds) retag(id oci.Digest, names []oci.Reference) *Image {
 	i.change.Lock()
 	defer i.change.Unlock()
 	i.mu.Lock()
