@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,19 @@ type OverlayOptions struct {
 	Work     string // beside Upper, on the same file system, empty
 	Volatile bool   // skip all fsync: what is written is lost when the machine falls
 	ReadOnly bool   // the mount, whatever the file system could
+	Plain    bool   // Upper is to make sense by itself: no marks in it that lead to Lower
 }
+
+// pointers are the features of overlayfs that leave such marks, where the machine has them on.
+var pointers = sync.OnceValue(func() []string {
+	var on []string
+	for _, name := range []string{"redirect_dir", "metacopy", "index"} {
+		if text, err := os.ReadFile("/sys/module/overlay/parameters/" + name); err == nil && strings.TrimSpace(string(text)) == "Y" {
+			on = append(on, name)
+		}
+	}
+	return on
+})
 
 // Overlay mounts an overlay in no namespace at all: the file is its root, and the
 // mount ends when the last descriptor of it, or mount moved from it, ends.
@@ -41,6 +54,11 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 	}
 	if o.Upper != "" {
 		c.Set("upperdir", o.Upper).Set("workdir", o.Work)
+		if o.Plain {
+			for _, name := range pointers() {
+				c.Set(name, "off")
+			}
+		}
 		if o.Volatile {
 			c.Flag("volatile")
 		}
@@ -88,6 +106,11 @@ func overlayHere(o OverlayOptions, attrs int) (*os.File, error) {
 		data += ",upperdir=" + escapeOption(o.Upper) + ",workdir=" + escapeOption(o.Work)
 		if o.Volatile {
 			data += ",volatile"
+		}
+		if o.Plain {
+			for _, name := range pointers() {
+				data += "," + name + "=off"
+			}
 		}
 	}
 	if len(data) >= os.Getpagesize() {

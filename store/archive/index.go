@@ -395,3 +395,6 @@ func ReadEntries(path string, f func(*Entry) error) (Totals, error) {
 		return f(rec.entry)
 	})
 }
+
+// ReadTotals gives what the foot of the index at path says.
+func ReadTotals(path string) (Totals, error) { return readIndex(path, nil) }

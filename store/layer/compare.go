@@ -2,9 +2,7 @@ package layer
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -222,16 +220,4 @@ func (t *thing) find(p string) *thing {
 		t = kid
 	}
 	return t
-}
-
-// View opens the files of a stack of layers, merged, to be read; nobody else sees them.
-func (s *Store) View(top string) (*os.File, error) {
-	stack := s.lowersOf(top)
-	switch len(stack) {
-	case 0:
-		return nil, fmt.Errorf("%w: %.80q", ErrNotFound, top)
-	case 1:
-		return os.Open(stack[0])
-	}
-	return fs.Overlay(fs.OverlayOptions{Lower: stack, ReadOnly: true})
 }

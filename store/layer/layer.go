@@ -51,9 +51,12 @@ var ErrNotFound = errors.New("no such layer")
 type Store struct {
 	root *store.Root
 
-	change sync.Mutex // held over what renames a layer's folder
+	change   sync.Mutex // held over what renames a layer's folder
+	settling sync.Mutex // held by the one Settle in progress
+
 	mu     sync.RWMutex
 	layers map[string]Layer // by chain id
+	soft   map[string]bool  // those that are not durable yet, see Work
 	inits  map[string]*initLayer
 
 	damaged []error
@@ -73,7 +76,7 @@ type Staged struct {
 // Open reads which layers there are, and sweeps away those that were half made. A layer
 // whose record is corrupt stays where it is; Damaged tells of it.
 func Open(root *store.Root) (*Store, error) {
-	s := &Store{root: root, layers: map[string]Layer{}, inits: map[string]*initLayer{}}
+	s := &Store{root: root, layers: map[string]Layer{}, soft: map[string]bool{}, inits: map[string]*initLayer{}}
 	entries, err := os.ReadDir(root.Path("layers"))
 	if err != nil {
 		return nil, err
@@ -159,7 +162,7 @@ func (s *Store) CommitChain(ctx context.Context, staged []*Staged, parent string
 		}
 	}
 	below := s.lowersOf(parent)
-	fresh := 0
+	fresh, known := 0, []string{parent}
 	for _, st := range staged {
 		l := Layer{
 			ChainID: ChainID(parent, st.DiffID), Parent: parent, DiffID: st.DiffID, Size: st.Size, TarSize: st.TarSize,
@@ -167,7 +170,7 @@ func (s *Store) CommitChain(ctx context.Context, staged []*Staged, parent string
 		}
 		parent = l.ChainID
 		if have, err := s.Get(l.ChainID); err == nil {
-			layers, below = append(layers, have), s.lowersOf(l.ChainID)
+			layers, below, known = append(layers, have), s.lowersOf(l.ChainID), append(known, l.ChainID)
 			continue
 		}
 		if st.dir == "" {
@@ -185,22 +188,23 @@ func (s *Store) CommitChain(ctx context.Context, staged []*Staged, parent string
 		layers, below = append(layers, l), append([]string{st.dir + "/" + archive.FolderFiles}, below...)
 		fresh++
 	}
-	if fresh == 0 {
-		return layers, nil
+	// What a build left on its way is beneath, or is what was asked for.
+	if err := s.Settle(ctx, known...); err != nil || fresh == 0 {
+		return layers, err
 	}
 	if err := s.root.Sync(); err != nil {
 		return nil, err
 	}
 	for i, st := range staged {
-		if layers[i], err = s.adopt(st, layers[i]); err != nil {
+		if layers[i], err = s.adopt(st, layers[i], false); err != nil {
 			return nil, err
 		}
 	}
 	return layers, store.SyncDir(s.root.Path("layers"))
 }
 
-// adopt renames a staged folder into place, unless the layer is there.
-func (s *Store) adopt(st *Staged, l Layer) (Layer, error) {
+// adopt renames a staged folder into place, unless the layer is there. A soft one has no record yet.
+func (s *Store) adopt(st *Staged, l Layer, soft bool) (Layer, error) {
 	s.change.Lock()
 	defer s.change.Unlock()
 	if have, err := s.Get(l.ChainID); err == nil {
@@ -217,6 +221,9 @@ func (s *Store) adopt(st *Staged, l Layer) (Layer, error) {
 	st.dir = ""
 	s.mu.Lock()
 	s.layers[l.ChainID] = l
+	if soft {
+		s.soft[l.ChainID] = true
+	}
 	s.mu.Unlock()
 	return l, nil
 }
@@ -291,6 +298,7 @@ func (s *Store) Remove(chainID string) error {
 	}
 	s.mu.Lock()
 	delete(s.layers, chainID)
+	delete(s.soft, chainID)
 	delete(s.inits, chainID)
 	s.mu.Unlock()
 	return nil

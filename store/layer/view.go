@@ -8,14 +8,17 @@ import (
 
 // View gives the files of the stack whose top layer is top ("" for none) as a mount that
 // nobody can write to, seen by nobody else, that ends with its last user.
-func (w *Writable) View(top string) (*os.File, error) {
+func (w *Writable) View(top string) (*os.File, error) { return w.s.View(top) }
+
+// View is that of Writable.
+func (s *Store) View(top string) (*os.File, error) {
 	if top == "" {
 		return fs.Tmpfs("size=4k,nr_inodes=1", fs.ReadOnly)
 	}
-	if _, err := w.s.Get(top); err != nil {
+	if _, err := s.Get(top); err != nil {
 		return nil, err
 	}
-	lowers := w.s.lowersOf(top)
+	lowers := s.lowersOf(top)
 	if len(lowers) > 1 {
 		return fs.Overlay(fs.OverlayOptions{Lower: lowers, ReadOnly: true})
 	}
