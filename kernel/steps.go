@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -64,7 +63,7 @@ func (s Steps) Run(ctx context.Context, step task.Step) (exit task.Exit, err err
 	exit = task.Exit{Started: time.Now()}
 	defer p.Pidfd.Close()
 	// The first process's end is that of all in its PID namespace, whatever they are doing.
-	stop := context.AfterFunc(ctx, func() { _ = proc.Kill(p.Pidfd, syscall.SIGKILL) })
+	stop := context.AfterFunc(ctx, func() { _ = proc.Send(p.Pidfd, 9) })
 	how, err := proc.Wait(context.WithoutCancel(ctx), p.Pidfd)
 	cancelled := !stop()
 	exit.Code, exit.Signal, exit.At = how.Code, int(how.Signal), time.Now()
