@@ -42,7 +42,7 @@ func TestAudit(t *testing.T) {
 	log := run("audit", "anna")
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	for i, want := range []string{"user.login.failed", "image.delete", "image.delete", "blob.delete", "user.login", "image.push", "user.login", "token.add", "user.add"} {
-		if i+1 >= len(lines) || !strings.Contains(lines[i+1], " "+want+" ") {
+		if i+1 >= len(lines) || !strings.Contains(lines[i+1]+" ", " "+want+" ") {
 			t.Fatalf("line %d is not of %s:\n%s", i+1, want, log)
 		}
 	}
