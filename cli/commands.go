@@ -19,7 +19,10 @@ func (a *App) commands() []entry {
 		{"volume", newVolume},
 		{"system", newSystem},
 
+		{"builder", newBuilder},
+
 		{"attach", newAttach},
+		{"build", newBuild},
 		{"commit", newCommit},
 		{"cp", newCp},
 		{"create", newCreate},

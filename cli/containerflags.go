@@ -44,7 +44,8 @@ type containerFlags struct {
 // createFlags are those of run and create that are not about the container.
 type createFlags struct {
 	name, platform, pull string
-	distrust             bool // of signatures: nobody checks them
+	fromStep             string // of the image's build
+	distrust             bool   // of signatures: nobody checks them
 	quiet, apiSocket     bool
 }
 
@@ -55,6 +56,7 @@ func (o *createFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&o.apiSocket, "use-api-socket", false, "Let the container reach the engine: bind its socket, with our logins")
 	f.StringVar(&o.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Platform of the image: os[/arch[/variant]]")
 	f.BoolVar(&o.distrust, "disable-content-trust", os.Getenv("DOCKER_CONTENT_TRUST") == "", "Do not check the image's signature")
+	f.StringVar(&o.fromStep, "from-step", "", "Begin with the files of a step of the image's build (STAGE:N) instead of the image's")
 	f.Bool("help", false, "Print this help")
 }
 

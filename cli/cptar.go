@@ -24,6 +24,10 @@ type packing struct {
 	src copyInfo
 	top string // the name of the topmost thing; of what lies in it top/…
 
+	skip   func(rel string, d fs.DirEntry) (bool, error) // leaves files out; may be nil
+	asRoot bool                                          // whoever owns the files
+	extra  tarEntry                                      // comes last; none without a name
+
 	tar  *tar.Writer
 	out  *bufio.Writer
 	buf  []byte
@@ -46,6 +50,15 @@ func (p *packing) run(ctx context.Context, w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		if p.skip != nil {
+			skip, err := p.skip(rel, d)
+			if err == nil && skip && d.IsDir() {
+				err = fs.SkipDir
+			}
+			if err != nil || skip {
+				return err
+			}
+		}
 		name := p.top
 		if rel != "." {
 			name = strings.TrimSuffix(p.top, "/") + "/" + rel
@@ -56,11 +69,28 @@ func (p *packing) run(ctx context.Context, w io.Writer) error {
 		}
 		return err
 	})
+	if err == nil && p.extra.name != "" {
+		err = p.extra.write(p.tar)
+	}
 	if err == nil {
 		err = p.tar.Close()
 	}
 	if err == nil {
 		err = p.out.Flush()
+	}
+	return err
+}
+
+// tarEntry is a file that is in a tar alone.
+type tarEntry struct {
+	name    string
+	content []byte
+}
+
+func (e *tarEntry) write(w *tar.Writer) error {
+	err := w.WriteHeader(&tar.Header{Name: e.name, Mode: 0o644, Size: int64(len(e.content))})
+	if err == nil {
+		_, err = w.Write(e.content)
 	}
 	return err
 }
@@ -93,6 +123,9 @@ func (p *packing) add(file, name string, d fs.DirEntry) error {
 	h.Format, h.Name = tar.FormatPAX, name
 	h.ModTime = h.ModTime.Truncate(1e9)
 	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
+	if p.asRoot {
+		h.Uid, h.Gid = 0, 0
+	}
 	if st.IsDir() {
 		h.Name = strings.TrimSuffix(name, "/") + "/"
 	}
@@ -167,6 +200,7 @@ type unpacking struct {
 	a        *App
 	dir      string
 	from, to string // names that begin with from begin with to instead, unless that is empty
+	links    bool   // links may lead anywhere, as they are: nothing is written through them
 
 	root *os.Root
 	buf  []byte
@@ -261,7 +295,7 @@ func (u *unpacking) entry(in *tar.Reader, h *tar.Header) error {
 	case tar.TypeReg:
 		return u.file(in, h, mode)
 	case tar.TypeSymlink:
-		if target := filepath.Join(filepath.Dir(full), h.Linkname); !strings.HasPrefix(target, filepath.Clean(u.dir)) {
+		if target := filepath.Join(filepath.Dir(full), h.Linkname); !u.links && !strings.HasPrefix(target, filepath.Clean(u.dir)) {
 			return fmt.Errorf("invalid symlink %q -> %q", full, h.Linkname)
 		}
 		return u.root.Symlink(h.Linkname, h.Name)

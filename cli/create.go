@@ -109,6 +109,9 @@ func createContainer(ctx context.Context, a *App, o *createFlags, req api.Create
 			return "", err
 		}
 	}
+	if req.Image, err = stepImage(ctx, a, req.Image, o.fromStep); err != nil {
+		return "", err
+	}
 	rows, columns := a.terminalSize()
 	req.HostConfig.ConsoleSize = [2]uint{rows, columns}
 	c, err := a.Client()

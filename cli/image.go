@@ -11,6 +11,7 @@ import (
 // newImage is `image`, whose commands mostly stand at the top as well.
 func newImage(a *App) *cobra.Command {
 	return a.group("image", "Manage images", []entry{
+		{"build", newBuild},
 		{"history", newHistory},
 		{"import", newImport},
 		{"inspect", newImageInspect},

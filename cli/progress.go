@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/docker/go-units"
-	"golang.org/x/term"
-
 	"lighter/api"
 	"lighter/client"
 )
@@ -29,12 +26,7 @@ func showProgressOn(out io.Writer, r io.Reader) error {
 	if !ok || !terminal(f) {
 		return client.Decode(r, (&progressLines{out: out}).show)
 	}
-	v := &progressView{out: out, size: func() (int, int) {
-		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
-			return w, h
-		}
-		return 80, 24
-	}}
+	v := &progressView{block: *newBlock(f)}
 	return errors.Join(client.Decode(r, v.show), v.end())
 }
 
@@ -73,14 +65,9 @@ func (l *progressLines) show(p api.Progress) error {
 // progressView keeps a block of rows at the end of a terminal, one for each thing under
 // way. What changes is written in one piece, over what was there, so that nothing flickers.
 type progressView struct {
-	out  io.Writer
-	size func() (columns, rows int) // of the terminal as it is now: people resize it
-	now  func() time.Time           // nil for time.Now
-
-	rows   []*progressRow
-	shown  []string // the lines that stand there, from the top
-	hidden bool     // the cursor
-	buf    bytes.Buffer
+	block
+	now  func() time.Time // nil for time.Now
+	rows []*progressRow
 }
 
 // progressRow is one thing under way.
@@ -92,20 +79,13 @@ type progressRow struct {
 	first int64     // bytes that were done by then
 }
 
-const (
-	hideCursor = "\x1b[?25l"
-	showCursor = "\x1b[?25h"
-	eraseLine  = "\x1b[K" // to its end
-	eraseBelow = "\x1b[J"
-)
-
 func (v *progressView) show(p api.Progress) error {
 	if err := progressError(p); err != nil || p.Aux != nil {
 		return err
 	}
 	if p.ID != "" && (p.ProgressDetail != nil || p.Progress != "") {
 		v.note(p)
-		return v.draw(false)
+		return v.update(false)
 	}
 	// A line of its own: what stands above it stays as it is.
 	if err := v.settle(); err != nil {
@@ -135,45 +115,16 @@ func (v *progressView) clock() time.Time {
 	return time.Now()
 }
 
-// draw brings the block up to date, in one write. All of its rows are drawn when it is to
-// stay; while things move, as many as the terminal is high.
-func (v *progressView) draw(all bool) error {
+// update draws the rows: all of them when the block is to stay; while things move, as many as the
+// terminal is high.
+func (v *progressView) update(all bool) error {
 	columns, height := v.size()
-	lines := v.lines(columns, height-1, all)
-	b := &v.buf
-	b.Reset()
-	if !v.hidden {
-		b.WriteString(hideCursor)
-		v.hidden = true
-	}
-	same := len(lines) == len(v.shown)
-	high := 0 // rows of the terminal that the block takes: one that has become narrower folds lines
-	for _, s := range v.shown {
-		width := utf8.RuneCountInString(s)
-		same = same && width < columns
-		high += max(1, (width+columns-1)/columns)
-	}
-	if high > 0 {
-		fmt.Fprintf(b, "\x1b[%dA\r", high)
-	}
-	if !same {
-		b.WriteString(eraseBelow)
-	}
-	for n, s := range lines {
-		if !same || v.shown[n] != s {
-			b.WriteString(s)
-			b.WriteString(eraseLine)
-		}
-		b.WriteString("\r\n")
-	}
-	v.shown = lines
-	_, err := v.out.Write(b.Bytes())
-	return err
+	return v.draw(v.lines(columns, height-1, all))
 }
 
 // lines are the rows' texts, each shorter than a line of the terminal. Where there are more
 // than most, those that are done give way.
-func (v *progressView) lines(columns, most int, all bool) []string {
+func (v *progressView) lines(columns, most int, all bool) []textLine {
 	rows := v.rows
 	if !all && len(rows) > max(most, 1) {
 		most = max(most-1, 1)
@@ -183,12 +134,12 @@ func (v *progressView) lines(columns, most int, all bool) []string {
 		}
 		rows = under[:most]
 	}
-	lines := make([]string, 0, len(rows)+1)
+	lines := make([]textLine, 0, len(rows)+1)
 	for _, r := range rows {
-		lines = append(lines, r.line(columns-1, v.clock()))
+		lines = append(lines, textLine{text: r.line(columns-1, v.clock())})
 	}
 	if more := len(v.rows) - len(rows); more > 0 {
-		lines = append(lines, cutTo(fmt.Sprintf("… and %d more", more), columns-1))
+		lines = append(lines, textLine{text: cutTo(fmt.Sprintf("… and %d more", more), columns-1)})
 	}
 	return lines
 }
@@ -198,20 +149,13 @@ func (v *progressView) settle() error {
 	if len(v.rows) == 0 {
 		return nil
 	}
-	err := v.draw(true)
+	err := v.update(true)
 	v.rows, v.shown = nil, nil
 	return err
 }
 
 // end gives the terminal back.
-func (v *progressView) end() error {
-	err := v.settle()
-	if v.hidden {
-		_, writeErr := io.WriteString(v.out, showCursor)
-		v.hidden, err = false, errors.Join(err, writeErr)
-	}
-	return err
-}
+func (v *progressView) end() error { return v.block.end(v.settle()) }
 
 // moving reports whether a row has a bar.
 func (r *progressRow) moving() bool {

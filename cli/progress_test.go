@@ -85,7 +85,7 @@ func TestProgressOnTerminal(t *testing.T) {
 	for _, columns := range []int{20, 80, 200} {
 		s := &screen{t: t, columns: columns}
 		clock := time.Unix(0, 0)
-		v := &progressView{out: s, size: func() (int, int) { return s.columns, 24 }, now: func() time.Time { return clock }}
+		v := &progressView{block: block{out: s, size: func() (int, int) { return s.columns, 24 }}, now: func() time.Time { return clock }}
 		tell := func(id, status string, current, total int64) {
 			clock = clock.Add(500 * time.Millisecond)
 			before := s.writes
@@ -134,7 +134,7 @@ func TestProgressOnTerminal(t *testing.T) {
 // Of more rows than the terminal is high those that move are shown, and in the end all.
 func TestProgressOnLowTerminal(t *testing.T) {
 	s := &screen{t: t, columns: 80}
-	v := &progressView{out: s, size: func() (int, int) { return 80, 6 }}
+	v := &progressView{block: block{out: s, size: func() (int, int) { return 80, 6 }}}
 	for n := range 20 {
 		v.show(api.Progress{ID: fmt.Sprintf("layer%02d", n), Status: "Waiting", ProgressDetail: &api.ProgressDetail{}})
 	}

@@ -72,7 +72,7 @@ func (a *App) run(ctx context.Context, args []string) error {
 	} else {
 		return a.unknownCommand(args[0])
 	}
-	if slices.Contains([]string{"commit", "cp", "events", "export", "image", "import", "load", "save", "system", "wait"}, args[0]) {
+	if slices.Contains([]string{"build", "builder", "commit", "cp", "events", "export", "image", "import", "load", "save", "system", "wait"}, args[0]) {
 		// Those that go on for long end as Docker's do; half a file is removed again.
 		var stop func()
 		ctx, stop = a.interruptible(ctx)

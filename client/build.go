@@ -61,3 +61,12 @@ func (s Builds) Prune(ctx context.Context, o api.BuildPrune) (v api.BuildPruned,
 	}
 	return v, s.c.call(ctx, "POST", "/build/prune", query, nil, &v)
 }
+
+// Classic makes an image by Docker's own route, whose body is a tar, nil where the query names what to fetch.
+// Auth is the X-Registry-Config header. The answer is a stream of api.Progress.
+func (s Builds) Classic(ctx context.Context, query url.Values, tar io.Reader, auth string) (io.ReadCloser, error) {
+	return s.c.do(ctx, &request{
+		method: "POST", path: "/build", query: query, stream: tar, contentType: "application/x-tar",
+		header: map[string]string{"X-Registry-Config": auth},
+	})
+}
