@@ -89,7 +89,7 @@ func measure(ctx context.Context, peer, bin, cache, only string, scale float64) 
 		}
 		defer e.clean()
 	}
-	for _, r := range slices.Concat(rows, manyRows, fileRows, networkRows, registryRows) {
+	for _, r := range slices.Concat(rows, manyRows, fileRows, networkRows, registryRows, buildRows) {
 		if !wanted(r.name, only) {
 			continue
 		}
@@ -229,6 +229,8 @@ type engine struct {
 	stderr *os.File // what all commands print there
 	in     *inputs
 	pids   []int // ours: the engine and its keeper
+
+	classic bool // that its classic builder is the faster one
 
 	registry *exec.Cmd // a docker-registry that it reaches; nil for none
 	stop     func()

@@ -91,6 +91,9 @@ func (b *Builder) newJob(ctx context.Context, a Ask, tell func(api.BuildMessage)
 	if j.front == nil {
 		j.front = builder.Build
 	}
+	if a.Request.Classic {
+		j.source = classicSource(tell)
+	}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)
 	var mu sync.Mutex // messages keep their order
 	j.tell = func(s api.BuildStatus) {

@@ -19,8 +19,8 @@ type history struct {
 }
 
 // document writes an image's document: what the front end says, on these layers, made at a
-// time. Of the history what is the base's stays as it is.
-func document(config, base []byte, diffs []string, epoch time.Time) ([]byte, error) {
+// time. Of the history what is the base's stays as it is; the rest is worded as the classic builder's, if asked for.
+func document(config, base []byte, diffs []string, epoch time.Time, classic bool) ([]byte, error) {
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal(config, &fields); err != nil || fields == nil {
 		return nil, api.Errorf(api.Invalid, "the image's config makes no sense: %v", err)
@@ -45,6 +45,9 @@ func document(config, base []byte, diffs []string, epoch time.Time) ([]byte, err
 		if h := &list[n]; h.Created == nil || h.Created.After(epoch) {
 			h.Created = &epoch
 		}
+	}
+	if classic {
+		list = classicHistory(list, len(below.History), diffs)
 	}
 	if said.Created == nil || said.Created.After(epoch) {
 		said.Created = &epoch

@@ -160,7 +160,7 @@ func (j export) document(m *made) ([]byte, error) {
 		top = l.Parent
 	}
 	slices.Reverse(diffs)
-	return document(m.config, m.base, diffs, m.epoch)
+	return document(m.config, m.base, diffs, m.epoch, j.request.Classic)
 }
 
 // namesOf reads the names that an image is to get.

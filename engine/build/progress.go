@@ -15,12 +15,17 @@ type teller struct {
 	id   string
 	tell func(api.BuildStatus) // it may be called by several at once
 	now  func() time.Time
+
+	source func([]*vertex) // hears of vertices first; nil for nobody
 }
 
 // announce tells of vertices that a definition has brought.
 func (j *teller) announce(list []*vertex) {
 	if len(list) == 0 {
 		return
+	}
+	if j.source != nil {
+		j.source(list)
 	}
 	s := api.BuildStatus{Vertexes: make([]*api.BuildVertex, len(list))}
 	for n, v := range list {
