@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,9 +45,12 @@ type place struct {
 	st      linux.Info
 	link    string // what a link points to, when the last was not followed
 	in      matched
-	lazy    bool // as of a node
-	missing bool // nothing is there
+	lazy    bool  // as of a node
+	missing bool  // nothing is there
+	n       *node // of a source that was read as a whole
 }
+
+func (p *place) isDir() bool { return !p.missing && p.st.Mode&linux.ModeType == linux.ModeDir }
 
 // find goes down a path from the root, through links that stay beneath it, of what is seen. The last
 // component is followed when follow says so.
@@ -55,6 +59,13 @@ func (s *Source) find(ctx context.Context, p string, follow bool) (place, error)
 	if err != nil {
 		return place{}, err
 	}
+	if s.Whole {
+		n, err := s.all(ctx)
+		if err != nil {
+			return place{}, err
+		}
+		return s.down(place{n: n, st: n.st}, p, follow, within)
+	}
 	root, err := s.dir()
 	if err != nil {
 		return place{}, err
@@ -62,15 +73,57 @@ func (s *Source) find(ctx context.Context, p string, follow bool) (place, error)
 	defer root.Close()
 	m := f.get()
 	defer f.put(m)
-	return s.down(root, m, p, follow)
-}
-
-func (s *Source) down(root linux.Dir, m *matcher, p string, follow bool) (place, error) {
-	stack := []place{{}}
-	var err error
-	if stack[0].st, err = root.Stat(""); err != nil {
+	st, err := root.Stat("")
+	if err != nil {
 		return place{}, fmt.Errorf("%s: %w", s.Name, err)
 	}
+	return s.down(place{st: st}, p, follow, func(at place, name string) (place, error) { return enter(root, m, at, name) })
+}
+
+// all reads the source as a whole.
+func (s *Source) all(ctx context.Context) (*node, error) {
+	f, err := s.patterns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if s.whole != nil {
+		return s.whole, nil
+	}
+	d, err := s.dir()
+	if err != nil {
+		return nil, err
+	}
+	n := &node{}
+	if n.st, err = d.Stat(""); err != nil {
+		d.Close()
+		return nil, err
+	}
+	if err := newScanner(ctx, f).scan(d, "", matched{}, n); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	s.whole = n
+	return n, nil
+}
+
+// within looks at one name in a folder that was read.
+func within(at place, name string) (place, error) {
+	i, ok := slices.BinarySearchFunc(at.n.kids, name, func(n node, name string) int { return strings.Compare(n.name, name) })
+	if !ok {
+		return place{path: join(at.path, name), missing: true}, nil
+	}
+	return at.kid(&at.n.kids[i]), nil
+}
+
+// kid is a place in a folder that was read.
+func (p *place) kid(n *node) place {
+	return place{path: join(p.path, n.name), st: n.st, link: n.link, n: n}
+}
+
+// down is find from a root, where step looks at a name in a folder.
+func (s *Source) down(root place, p string, follow bool, step func(at place, name string) (place, error)) (_ place, err error) {
+	stack := []place{root}
 	links := 0
 	for todo := p; todo != ""; {
 		var name string
@@ -84,8 +137,8 @@ func (s *Source) down(root linux.Dir, m *matcher, p string, follow bool) (place,
 		}
 		at := stack[len(stack)-1]
 		next := place{path: join(at.path, name), missing: true}
-		if !at.missing && at.st.Mode&linux.ModeType == linux.ModeDir {
-			if next, err = enter(root, m, at, name); err != nil {
+		if at.isDir() {
+			if next, err = step(at, name); err != nil {
 				return place{}, err
 			}
 		}
@@ -186,7 +239,7 @@ func (s *Source) there(ctx context.Context, at place, path string) error {
 	if at.missing {
 		return notFound(clean(path))
 	}
-	if at.lazy {
+	if at.lazy && at.n == nil {
 		n, err := s.read(ctx, at)
 		if err == nil && len(n.kids) == 0 {
 			err = notFound(clean(path))
@@ -196,14 +249,17 @@ func (s *Source) there(ctx context.Context, at place, path string) error {
 	return nil
 }
 
-// read reads a folder that was found, with all in it.
+// read reads what was found, a folder with all in it.
 func (s *Source) read(ctx context.Context, at place) (*node, error) {
+	if at.n != nil {
+		return at.n, nil
+	}
 	f, err := s.patterns(ctx)
 	if err != nil {
 		return nil, err
 	}
 	n := &node{name: base(at.path), st: at.st, link: at.link, lazy: at.lazy}
-	if at.st.Mode&linux.ModeType != linux.ModeDir {
+	if !at.isDir() {
 		return n, nil
 	}
 	d, err := s.open(at.path)
@@ -213,27 +269,91 @@ func (s *Source) read(ctx context.Context, at place) (*node, error) {
 	return n, newScanner(ctx, f).scan(d, at.path, at.in, n)
 }
 
-// ReadDir tells what is in a folder, by name; pattern chooses names, "" all. os.ErrNotExist.
+// list tells what is in a folder that was found, sorted.
+func (s *Source) list(ctx context.Context, at place) ([]place, error) {
+	if at.n != nil {
+		out := make([]place, len(at.n.kids))
+		for i := range at.n.kids {
+			out[i] = at.kid(&at.n.kids[i])
+		}
+		return out, nil
+	}
+	f, err := s.patterns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.open(at.path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	sc := newScanner(ctx, f)
+	nodes, infos, err := sc.names(d, at.path, at.in)
+	if err != nil {
+		return nil, err
+	}
+	sc.look(d, at.path, nodes)
+	if err := sc.failed(); err != nil {
+		return nil, err
+	}
+	out := make([]place, 0, len(nodes))
+	for _, n := range nodes {
+		p := place{path: join(at.path, n.name), st: n.st, link: n.link, in: infos[n.name], lazy: n.lazy}
+		err := s.there(ctx, p, p.path)
+		if n.st.Mode == 0 || errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// ReadDir tells what is in a folder, by name. os.ErrNotExist.
 func (s *Source) ReadDir(ctx context.Context, path string) ([]Info, error) {
 	at, err := s.find(ctx, path, true)
 	if err == nil && at.missing {
 		err = notFound(clean(path))
 	}
+	if err == nil && !at.isDir() {
+		err = &os.PathError{Op: "readdir", Path: "/" + at.path, Err: linux.ErrNotDir}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if at.st.Mode&linux.ModeType != linux.ModeDir {
-		return nil, &os.PathError{Op: "readdir", Path: "/" + at.path, Err: linux.ErrNotDir}
+	places, err := s.list(ctx, at)
+	list := make([]Info, 0, len(places))
+	for _, p := range places {
+		list = append(list, s.info(p.path, base(p.path), p.st, p.link))
 	}
-	n, err := s.read(ctx, at)
+	return list, err
+}
+
+// Newest gives the latest time of modification of all that is seen in the source; the zero time
+// of what holds nothing.
+func (s *Source) Newest(ctx context.Context) (time.Time, error) {
+	n, err := s.all(ctx)
 	if err != nil {
-		return nil, err
+		return time.Time{}, err
 	}
-	list := make([]Info, 0, len(n.kids))
-	for _, k := range n.kids {
-		list = append(list, s.info(join(at.path, k.name), k.name, k.st, k.link))
+	var at linux.Time
+	var walk func(n *node)
+	walk = func(n *node) {
+		for i := range n.kids {
+			k := &n.kids[i]
+			if t := k.st.Mtime; !k.is(linux.ModeDir) && (t.Sec > at.Sec || t.Sec == at.Sec && t.Nsec > at.Nsec) {
+				at = t
+			}
+			walk(k)
+		}
 	}
-	return list, nil
+	walk(n)
+	if at == (linux.Time{}) {
+		return time.Time{}, nil
+	}
+	return time.Unix(at.Sec, at.Nsec), nil
 }
 
 // ReadFile reads a regular file from an offset on, links followed, at most limit bytes of it: more are an

@@ -3,7 +3,6 @@ package tree
 import (
 	"context"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -59,7 +58,7 @@ func (s *Source) Pick(ctx context.Context, p Pick) (*Picked, error) {
 			return nil, err
 		}
 		if inner != nil {
-			if err := choose(inner, &m.root); err != nil {
+			if m.root, err = choose(inner, &m.root); err != nil {
 				return nil, err
 			}
 		}
@@ -90,8 +89,9 @@ func (s *Source) match(ctx context.Context, name string, follow bool) (match, er
 	if at.lazy && len(n.kids) == 0 {
 		return match{}, notFound(name)
 	}
-	n.lazy = false
-	return match{name: base(name), path: at.path, root: *n}, nil
+	m := match{name: base(name), path: at.path, root: *n}
+	m.root.lazy = false
+	return m, nil
 }
 
 // glob finds the paths that a pattern matches, sorted. The folders before its first
@@ -109,15 +109,11 @@ func (s *Source) glob(ctx context.Context, pattern string, follow bool) ([]strin
 		return nil, fmt.Errorf("%q: %w", pattern, err)
 	}
 	at, err := s.find(ctx, head, follow)
-	if err != nil || at.missing || at.st.Mode&linux.ModeType != linux.ModeDir {
+	if err != nil || !at.isDir() {
 		return nil, err
 	}
-	f, err := s.patterns(ctx)
-	if err != nil {
-		return nil, err
-	}
-	g := globber{source: s, filter: f, pattern: rest, parts: parts[first:], depth: depth, ctx: ctx}
-	err = g.folder(at.path, "", at.in, 1)
+	g := globber{source: s, ctx: ctx, pattern: rest, parts: parts[first:], depth: depth}
+	err = g.folder(at, "", 1)
 	slices.Sort(g.out)
 	return g.out, err
 }
@@ -125,7 +121,6 @@ func (s *Source) glob(ctx context.Context, pattern string, follow bool) ([]strin
 // globber looks for what matches a pattern, only as deep as anything can.
 type globber struct {
 	source  *Source
-	filter  *filter
 	ctx     context.Context
 	pattern string
 	parts   []string
@@ -133,92 +128,69 @@ type globber struct {
 	out     []string
 }
 
-func (g *globber) folder(dir, rel string, in matched, depth int) error {
-	d, err := g.source.open(dir)
+func (g *globber) folder(at place, rel string, depth int) error {
+	list, err := g.source.list(g.ctx, at)
 	if err != nil {
 		return err
 	}
-	one := newScanner(g.ctx, g.filter)
-	list, infos, err := one.names(d, dir, in)
-	if err == nil {
-		one.look(d, dir, list)
-		err = one.failed()
-	}
-	d.Close()
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		n := &list[i]
-		if n.st.Mode == 0 {
+	for _, p := range list {
+		name := base(p.path)
+		to := join(rel, name)
+		if ok, _ := path.Match(g.pattern, to); ok {
+			g.out = append(g.out, p.path)
 			continue
 		}
-		at := join(rel, n.name)
-		if ok, _ := path.Match(g.pattern, at); ok {
-			if err := g.found(join(dir, n.name), n, infos[n.name]); err != nil {
-				return err
-			}
-			continue
-		}
-		if !n.is(linux.ModeDir) || depth >= g.depth {
+		if !p.isDir() || depth >= g.depth {
 			continue
 		}
 		if g.depth == len(g.parts) {
-			if ok, _ := path.Match(g.parts[depth-1], n.name); !ok {
+			if ok, _ := path.Match(g.parts[depth-1], name); !ok {
 				continue
 			}
 		}
-		if err := g.folder(join(dir, n.name), at, infos[n.name], depth+1); err != nil {
+		if err := g.folder(p, to, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g *globber) found(p string, n *node, in matched) error {
-	err := g.source.there(g.ctx, place{path: p, st: n.st, in: in, lazy: n.lazy}, p)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	g.out = append(g.out, p)
-	return err
-}
-
-// choose leaves of a folder what a filter of paths beneath it does.
-func choose(f *filter, root *node) error {
+// choose gives what a filter of the paths beneath a folder leaves of it.
+func choose(f *filter, root *node) (node, error) {
 	m := f.get()
 	defer f.put(m)
-	return m.choose(root, "", matched{})
+	out := *root
+	var err error
+	out.kids, err = m.choose(root.kids, "", matched{})
+	return out, err
 }
 
-func (m *matcher) choose(n *node, at string, in matched) error {
-	kept := n.kids[:0]
-	for i := range n.kids {
-		k := &n.kids[i]
+func (m *matcher) choose(kids []node, at string, in matched) ([]node, error) {
+	var kept []node
+	for i := range kids {
+		k := kids[i]
 		p := join(at, k.name)
 		chosen, enter, info, err := m.ask(p, in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if k.is(linux.ModeDir) {
 			if !enter {
 				continue
 			}
-			if err := m.choose(k, p, info); err != nil {
-				return err
-			}
-			if !chosen && len(k.kids) == 0 {
-				continue
+			if k.kids, err = m.choose(k.kids, p, info); err != nil {
+				return nil, err
 			}
 			k.lazy = !chosen
+			if k.lazy && len(k.kids) == 0 {
+				continue
+			}
 		} else if !chosen {
 			continue
 		}
-		kept = append(kept, *k)
+		kept = append(kept, k)
 	}
-	clear(n.kids[len(kept):])
-	n.kids = kept
-	return nil
+	return kept, nil
 }
 
 // required looks for the paths of which something has to be taken.

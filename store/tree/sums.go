@@ -141,6 +141,10 @@ func (s *Source) owner(n *node, as As) (uid, gid uint32) {
 
 // sum finds out what files hold and what attributes things have, once.
 func (x *Picked) sum(ctx context.Context) error {
+	if x.source.Whole { // others may look at the same files
+		x.source.reading.Lock()
+		defer x.source.reading.Unlock()
+	}
 	w := &summer{crew: newCrew(ctx), source: x.source}
 	for i := range x.matches {
 		m := &x.matches[i]

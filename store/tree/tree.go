@@ -39,11 +39,18 @@ type Source struct {
 	// are no business of an image.
 	Unowned bool
 
+	// It is read as a whole, once, and what is taken of it is as it was then: a context, of which
+	// several steps take parts.
+	Whole bool
+
 	Stats *Stats // what is known of files' digests; may be nil
 
 	once   sync.Once
 	filter *filter
 	err    error
+
+	reading sync.Mutex // held while it is read as a whole, and while nodes of that are summed
+	whole   *node
 }
 
 // Close lets go of the folder.
