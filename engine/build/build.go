@@ -27,6 +27,8 @@ type Builder struct {
 	sent    contexts
 	results results
 	slots   chan struct{} // one for each program that runs at this moment
+	digests memo
+	stats   contextStats
 }
 
 // Open reads what builds left. Its cache holds its layers from now on.
@@ -37,6 +39,9 @@ func Open(d Deps) (*Builder, error) {
 	if err = os.MkdirAll(d.Root.Path("build"), 0o700); err == nil {
 		b.cache, err = openCache(d.Root.Path("build", "cache"), d.Log, there, b.hold)
 	}
+	if err == nil {
+		err = b.stats.open(d.Root.Path("build", "stats"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the build cache: %w", err)
 	}
@@ -44,7 +49,7 @@ func Open(d Deps) (*Builder, error) {
 }
 
 // Close writes down what is only in memory. No build is under way.
-func (b *Builder) Close() error { return b.cache.close() }
+func (b *Builder) Close() error { return errors.Join(b.stats.close(), b.cache.close()) }
 
 // hold keeps stacks of layers until release is called.
 func (b *Builder) hold(tops ...string) (release func()) {
@@ -112,6 +117,7 @@ func (j *job) build() (out *api.BuildResult, err error) {
 		j.workers.Wait()
 		err = errors.Join(err, j.settle())
 		j.close()
+		j.b.stats.saveSoon()
 		j.forgetUploads()
 	}()
 	r, err := j.ask()

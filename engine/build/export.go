@@ -53,6 +53,9 @@ func (j export) deliver(r *client.Result) (*api.BuildResult, error) {
 		if out.tree != nil {
 			return nil, api.Errorf(api.NotImplemented, "a context alone is no image: copy it into a stage")
 		}
+		if err := j.date(j.ctx); err != nil {
+			return nil, j.cause(err)
+		}
 		m.top = out.top
 		m.epoch = j.epoch
 	}

@@ -287,7 +287,8 @@ func (r *fileRun) copy(ctx context.Context, a *action, owner *tree.Owner) error 
 type desk struct {
 	work   *layer.Work
 	target *tree.Target
-	files  []*os.File // upper and lower, or a mount
+	files  []*os.File // upper and lower
+	root   *os.File   // or a mount
 }
 
 // desk begins a layer on top of others.
@@ -317,26 +318,20 @@ func (j *job) desk(top string) (*desk, error) {
 	return d, nil
 }
 
-// mount has what follows written through a mount, for those who need paths.
+// mount has what follows written through a mount, for those who need one.
 func (d *desk) mount(j *job) (*os.File, error) {
-	if len(d.files) == 1 && d.files[0].Name() == mounted {
-		return d.files[0], nil
+	if d.root != nil {
+		return d.root, nil
 	}
 	err := d.leave()
 	if err != nil {
 		return nil, err
 	}
-	root, err := d.work.Files()
-	if err != nil {
-		return nil, err
+	if d.root, err = d.work.Files(); err == nil {
+		d.target, err = tree.NewTarget(d.root, nil, j.epoch)
 	}
-	root = os.NewFile(root.Fd(), mounted)
-	d.files = append(d.files, root)
-	d.target, err = tree.NewTarget(root, nil, j.epoch)
-	return root, err
+	return d.root, err
 }
-
-const mounted = "files of a build"
 
 // leave closes what is open.
 func (d *desk) leave() error {
@@ -344,6 +339,10 @@ func (d *desk) leave() error {
 	if d.target != nil {
 		err = d.target.Close()
 		d.target = nil
+	}
+	if d.root != nil {
+		err = errors.Join(err, d.root.Close())
+		d.root = nil
 	}
 	for _, f := range d.files {
 		err = errors.Join(err, f.Close())

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/store/tree"
 )
 
 // job is one build while it goes on: what its vertices may use beyond their inputs. None of it is in a
@@ -30,6 +31,12 @@ type job struct {
 	releases []func() // of what the job holds
 	tops     []string // that it made and that are not durable yet
 	made     []*record
+
+	treesMu sync.Mutex
+	trees   map[*localSource]*tree.Source
+	picks   sync.Map // *pb.FileAction → *tree.Picked: what keys were made of
+	dated   sync.Once
+	dateErr error
 }
 
 // hold keeps a stack of layers until the job ends.

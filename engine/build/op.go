@@ -28,6 +28,8 @@ func newOp(o *pb.Op) (op, error) {
 	switch kind := o.Op.(type) {
 	case *pb.Op_Source:
 		return newSource(o, kind.Source)
+	case *pb.Op_File:
+		return newFileOp(o, kind.File)
 	}
 	return nil, api.Errorf(api.NotImplemented, "a build asks for an operation that is not known: %T", o.Op)
 }

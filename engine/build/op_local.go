@@ -36,11 +36,39 @@ func newLocalSource(_ *pb.Op, source *pb.SourceOp) (op, error) {
 func (s *localSource) key(context.Context, *job, []outcome) (*key, error) { return nil, nil }
 
 func (s *localSource) run(ctx context.Context, j *job, _ *vertex, _ []outcome) ([]outcome, error) {
+	t, err := s.tree(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return []outcome{{tree: t}}, nil
+}
+
+// tree opens the folder, once in a job.
+func (s *localSource) tree(ctx context.Context, j *job) (*tree.Source, error) {
+	j.treesMu.Lock()
+	defer j.treesMu.Unlock()
+	if t := j.trees[s]; t != nil {
+		return t, nil
+	}
 	dir, err := j.folder(ctx, s.name, Files{Include: s.include, Exclude: s.exclude, Follow: s.follow})
 	if err != nil {
 		return nil, err
 	}
-	return []outcome{{tree: &tree.Source{Root: dir, Name: contextName(s.name), Include: s.include, Exclude: s.exclude, Follow: s.follow}}}, nil
+	t := &tree.Source{
+		Root: dir, Name: contextName(s.name), Include: s.include, Exclude: s.exclude, Follow: s.follow,
+		Unowned: true, Whole: true,
+	}
+	if c, ok := j.request.Contexts[s.name]; ok && c.Upload == "" { // else it is gone after the build
+		if t.Stats, err = j.b.stats.of(dir); err != nil {
+			return nil, err
+		}
+		t.Date, _ = commitTime(ctx, dir.Name())
+	}
+	if j.trees == nil {
+		j.trees = map[*localSource]*tree.Source{}
+	}
+	j.trees[s] = t
+	return t, nil
 }
 
 // contextName is what errors call a context.

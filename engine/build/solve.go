@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/moby/buildkit/solver/pb"
+
 	"lighter/api"
 )
 
@@ -128,7 +130,13 @@ func (j *job) run(ctx context.Context, v *vertex, in []outcome, k *key) (out []o
 	begun := j.begin(v, missed)
 	const tries = 3 // that another build lets go of the very layers between their making and our hold is rare
 	for range tries {
-		if out, err = v.do.run(ctx, j, v, in); err != nil {
+		if _, source := v.op.Op.(*pb.Op_Source); !source {
+			err = j.date(ctx)
+		}
+		if err == nil {
+			out, err = v.do.run(ctx, j, v, in)
+		}
+		if err != nil {
 			break
 		}
 		if j.take(out) {
@@ -201,7 +209,11 @@ func (j *job) keep(v *vertex, k *key, digest string, out []outcome) {
 		}
 		tops[n] = o.top
 	}
-	r := &record{Key: digest, Parts: k.parts, Tops: tops, Created: j.b.now(), Used: j.b.now(), Says: v.name, Kind: kindOf(v.op)}
+	j.enter(&record{Key: digest, Parts: k.parts, Tops: tops, Created: j.b.now(), Used: j.b.now(), Says: v.name, Kind: kindOf(v.op)})
+}
+
+// enter puts a record into the cache.
+func (j *job) enter(r *record) {
 	j.b.cache.put(r)
 	j.mu.Lock()
 	j.made = append(j.made, r)

@@ -3,6 +3,7 @@ package fs
 import (
 	"errors"
 	"io"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -199,3 +200,6 @@ func (f File) Xattrs() (map[string]string, error) {
 		func(buf []byte) (int, error) { return unix.Flistxattr(f.fd, buf) },
 		func(attr string, buf []byte) (int, error) { return unix.Fgetxattr(f.fd, attr, buf) })
 }
+
+// File gives the file as one of package os, which closes the descriptor from now on.
+func (f File) File(name string) *os.File { return os.NewFile(uintptr(f.fd), name) }

@@ -131,6 +131,10 @@ func (w *Work) Files() (*os.File, error) {
 	return f, nil
 }
 
+// Upper gives the folder that comes to hold what is written, for who writes to it as overlayfs
+// would. Nothing of it may be mounted meanwhile.
+func (w *Work) Upper() (*os.File, error) { return os.Open(w.dir + "/fs") }
+
 // Discard drops what was written. After Commit it does nothing.
 func (w *Work) Discard() error {
 	if w.dir == "" {

@@ -213,8 +213,11 @@ func (c *copier) times(path string, n *node) error {
 func (c *copier) look(n *node) look {
 	l := look{mode: modeOf(n, c.o.As), attrs: n.attrs, mtime: n.st.Mtime}
 	l.uid, l.gid = c.source.owner(n, c.o.As)
-	if c.o.Time != nil {
+	switch {
+	case c.o.Time != nil:
 		l.mtime = timeOf(*c.o.Time)
+	case !c.source.Date.IsZero():
+		l.mtime = timeOf(c.source.Date)
 	}
 	return l
 }

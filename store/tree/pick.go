@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -21,12 +22,11 @@ type Pick struct {
 	Required         []string // absolute paths of which something has to be taken
 }
 
-// Picked is what a Pick takes, as it was when it was looked at.
+// Picked is what a Pick takes, as it was when it was looked at. It never changes.
 type Picked struct {
 	source  *Source
 	pick    Pick
 	matches []match
-	seen    map[ident]string // files with several names, by the first of them
 }
 
 // match is one path that a Pick takes.
@@ -219,4 +219,40 @@ func holds(n *node, path, want string) bool {
 		}
 	}
 	return false
+}
+
+// Without calls f with each file that a path names, opened, and gives what is left but for those
+// that it answers true for. A file that is not what was summed any more is ErrChanged.
+func (x *Picked) Without(ctx context.Context, f func(file *os.File) (bool, error)) (*Picked, error) {
+	if err := x.sum(ctx); err != nil {
+		return nil, err
+	}
+	out := &Picked{source: x.source, pick: x.pick}
+	for _, m := range x.matches {
+		taken := false
+		if m.root.is(linux.ModeRegular) {
+			file, err := x.source.file(m.path)
+			if err != nil {
+				return nil, changed(m.path, err)
+			}
+			st, err := file.Stat()
+			if err == nil && !alike(&st, &m.root.st) {
+				err = ErrChanged
+			}
+			if err != nil {
+				file.Close()
+				return nil, changed(m.path, err)
+			}
+			opened := file.File("/" + m.path)
+			taken, err = f(opened)
+			opened.Close()
+			if err != nil {
+				return nil, err
+			}
+		}
+		if !taken {
+			out.matches = append(out.matches, m)
+		}
+	}
+	return out, nil
 }

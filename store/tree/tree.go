@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	linux "lighter/linux/fs"
 )
@@ -38,6 +39,10 @@ type Source struct {
 	// All in it belongs to 0:0, whoever has it on this machine: a context, whose owners
 	// are no business of an image.
 	Unowned bool
+
+	// When all in it was last changed, for who copies it; zero for what its files say. A
+	// checkout's files bear the time of the checkout, which is of no interest to anybody.
+	Date time.Time
 
 	// It is read as a whole, once, and what is taken of it is as it was then: a context, of which
 	// several steps take parts.
