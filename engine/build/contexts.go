@@ -18,8 +18,8 @@ import (
 	"lighter/store/tree"
 )
 
-// layers gives the chain id of an outcome. A context becomes a layer that holds all that is seen of it.
-func (j *job) layers(ctx context.Context, o outcome) (string, error) {
+// layersOf gives the chain id of an outcome. A context becomes a layer that holds all that is seen of it.
+func layersOf(ctx context.Context, j *job, o outcome) (string, error) {
 	if o.tree == nil {
 		return o.top, nil
 	}
@@ -43,7 +43,7 @@ func (j *job) layers(ctx context.Context, o outcome) (string, error) {
 				return "", context.Cause(ctx)
 			}
 		}
-		top, err := j.lay(ctx, o.tree)
+		top, err := lay(ctx, j, o.tree)
 		out := []outcome{{top: top}}
 		if err == nil && !j.take(out) {
 			err = fmt.Errorf("the %s is gone again", o.tree.Name)
@@ -58,12 +58,12 @@ func (j *job) layers(ctx context.Context, o outcome) (string, error) {
 }
 
 // lay makes a layer of a context.
-func (j *job) lay(ctx context.Context, t *tree.Source) (string, error) {
+func lay(ctx context.Context, j *job, t *tree.Source) (string, error) {
 	x, err := t.Pick(ctx, tree.Pick{Path: "/", Contents: true})
 	if err != nil {
 		return "", err
 	}
-	d, err := j.desk("")
+	d, err := newDesk(j, "")
 	if err != nil {
 		return "", err
 	}
@@ -169,17 +169,20 @@ func (c *contextStats) close() error {
 // date finds out, once in a job, after which time no file of a layer may be: that which was asked for, else
 // the latest of what the build reads from contexts, else of the images that it stands on.
 func (j *job) date(ctx context.Context) error {
-	j.dated.Do(func() { j.epoch, j.dateErr = j.latest(ctx) })
+	j.dated.Do(func() { j.epoch, j.dateErr = dater{j}.latest(ctx) })
 	return j.dateErr
 }
 
-func (j *job) latest(ctx context.Context) (time.Time, error) {
+// dater finds out the time of a job.
+type dater struct{ *job }
+
+func (j dater) latest(ctx context.Context) (time.Time, error) {
 	if at, ok, err := j.asked(); ok || err != nil {
 		return at, err
 	}
 	var newest time.Time
 	for _, s := range j.contexts() {
-		t, err := s.tree(ctx, j)
+		t, err := s.tree(ctx, j.job)
 		if err != nil {
 			return newest, err
 		}
@@ -216,7 +219,7 @@ func (j *job) latest(ctx context.Context) (time.Time, error) {
 }
 
 // asked gives the time that the build is asked to have.
-func (j *job) asked() (time.Time, bool, error) {
+func (j dater) asked() (time.Time, bool, error) {
 	if e := j.request.Epoch; e != nil {
 		return time.Unix(*e, 0).UTC(), true, nil
 	}
@@ -232,7 +235,7 @@ func (j *job) asked() (time.Time, bool, error) {
 }
 
 // contexts gives the contexts that the job has been asked to read.
-func (j *job) contexts() []*localSource {
+func (j dater) contexts() []*localSource {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var list []*localSource

@@ -47,7 +47,7 @@ func (r *fileRun) top(ctx context.Context, n int) (string, error) {
 	case n >= r.op.inputs:
 		return r.made[n], nil
 	}
-	return r.job.layers(ctx, r.in[n])
+	return layersOf(ctx, r.job, r.in[n])
 }
 
 // source gives an input, or what an action made, to be read; nil for no file at all.
@@ -234,7 +234,7 @@ func (r *fileRun) begin(ctx context.Context, n int, a *action) error {
 	if err != nil {
 		return err
 	}
-	r.desk, err = r.job.desk(top)
+	r.desk, err = newDesk(r.job, top)
 	return err
 }
 
@@ -291,8 +291,8 @@ type desk struct {
 	root   *os.File   // or a mount
 }
 
-// desk begins a layer on top of others.
-func (j *job) desk(top string) (*desk, error) {
+// newDesk begins a layer on top of others.
+func newDesk(j *job, top string) (*desk, error) {
 	work, err := j.b.Layers.Work(top)
 	if err != nil {
 		return nil, err
