@@ -25,6 +25,7 @@ type Wish struct {
 	Ports              []Ask
 	DNS                dns.Conf // its own, before Internal
 	NoIPv6             bool     // its sysctls switch IPv6 off
+	Quiet              bool     // no event tells of it: it is no container
 }
 
 // member is a running container on its networks. What is exported is in its note.
@@ -38,6 +39,7 @@ type member struct {
 	Asks     []Ask
 	Upstream dns.Upstream
 	NoIPv6   bool
+	Quiet    bool   `json:",omitempty"`
 	Plugging string `json:",omitempty"` // id of an endpoint whose interface is being made
 
 	ns     *Networks
@@ -95,7 +97,7 @@ const errSetup = "failed to set up container networking: %w"
 // Join gives a container its endpoints, addresses and ports, and a namespace with its
 // interfaces. A failure leaves nothing behind.
 func (ns *Networks) Join(ctx context.Context, w Wish) (*Sandbox, error) {
-	m := &member{ns: ns, Format: noteFormat, ID: w.ID, Name: w.Name, Hostname: w.Hostname, Asks: w.Ports, NoIPv6: w.NoIPv6, doors: map[Published]io.Closer{}}
+	m := &member{ns: ns, Format: noteFormat, ID: w.ID, Name: w.Name, Hostname: w.Hostname, Asks: w.Ports, NoIPv6: w.NoIPv6, Quiet: w.Quiet, doors: map[Published]io.Closer{}}
 	if err := ns.enter(m, w.Ends); err != nil {
 		return nil, api.Errorf(api.KindOf(err), errSetup, err)
 	}
@@ -111,8 +113,10 @@ func (ns *Networks) Join(ctx context.Context, w Wish) (*Sandbox, error) {
 			return nil, api.Errorf(api.KindOf(err), errSetup, err)
 		}
 	}
-	for _, e := range m.Ends {
-		ns.tell(e, m.ID, "connect")
+	if !m.Quiet {
+		for _, e := range m.Ends {
+			ns.tell(e, m.ID, "connect")
+		}
 	}
 	return s, nil
 }
@@ -305,8 +309,10 @@ func (ns *Networks) Leave(_ context.Context, id string) {
 		ns.wanted++
 	}
 	ns.mu.Unlock()
-	for _, e := range m.Ends {
-		ns.tell(e, id, "disconnect")
+	if !m.Quiet {
+		for _, e := range m.Ends {
+			ns.tell(e, id, "disconnect")
+		}
 	}
 	for _, c := range open {
 		complain("close what a container had of networks", m.Name, c.Close())

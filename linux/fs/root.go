@@ -257,6 +257,9 @@ func Mknodat(dir *os.File, name string, mode uint32, major, minor uint32) error 
 	return nil
 }
 
+// Chmodat changes the permissions of name in dir, and never what a link of that name points at.
+func Chmodat(dir *os.File, name string, mode uint32) error { return chmodat(dir, name, mode) }
+
 // chmodat changes name in dir, and never what a link of that name points at.
 func chmodat(dir *os.File, name string, mode uint32) error {
 	err := unix.Fchmodat(int(dir.Fd()), name, mode, unix.AT_SYMLINK_NOFOLLOW)

@@ -33,6 +33,7 @@ type Work struct {
 type Place struct {
 	Path string // as a program in the root says it
 	File bool   // a file is to be there, not a folder
+	Open bool   // a folder that is not there gets the permissions of /tmp
 }
 
 // Work begins a layer on top of others ("" for none), which the caller holds.
@@ -103,7 +104,10 @@ func (w *Work) lay(places []Place, lowers []string) error {
 			if last && p.File {
 				return fs.Createat(dir, name, 0o755)
 			}
-			return fs.Mkdirat(dir, name, 0o755)
+			if err := fs.Mkdirat(dir, name, 0o755); err != nil || !last || !p.Open {
+				return err
+			}
+			return fs.Chmodat(dir, name, 0o1777)
 		}}
 		found, err := walker.Walk(p.Path)
 		if err != nil {

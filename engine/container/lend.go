@@ -1,0 +1,141 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"lighter/api"
+	"lighter/engine/network"
+)
+
+// Lender lends network namespaces on the default bridge to programs that are in no container: the
+// steps of builds. One that comes back is lent again to whoever asks soon.
+type Lender struct {
+	cs *Containers
+
+	mu     sync.Mutex
+	idle   []*loan
+	timer  *time.Timer
+	closed bool
+}
+
+// loan is a namespace, and what /etc/resolv.conf is to be there.
+type loan struct {
+	id     string
+	ns     *os.File
+	resolv []byte
+	since  time.Time // idle
+}
+
+// idleTime is how long a namespace that nobody uses is kept.
+const idleTime = 3 * time.Second
+
+// NewLender makes a lender; Close ends it.
+func NewLender(cs *Containers) *Lender { return &Lender{cs: cs} }
+
+// Lend gives a namespace with a way out, nil where the engine has no bridge, and what is to be in
+// /etc/resolv.conf. One that is not to be reused goes when it is released; the file is the lender's.
+func (l *Lender) Lend(ctx context.Context) (ns *os.File, resolv []byte, release func(reuse bool), err error) {
+	if l.cs.Networks.Config.Off("bridge") {
+		resolv, err := l.Resolv(false)
+		return nil, resolv, func(bool) {}, err
+	}
+	l.mu.Lock()
+	var n *loan
+	if last := len(l.idle) - 1; last >= 0 {
+		n, l.idle = l.idle[last], l.idle[:last]
+	}
+	l.mu.Unlock()
+	if n == nil {
+		if n, err = l.make(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	var once sync.Once
+	return n.ns, n.resolv, func(reuse bool) { once.Do(func() { l.back(n, reuse) }) }, nil
+}
+
+func (l *Lender) make(ctx context.Context) (*loan, error) {
+	conf, err := l.cs.resolvConf(&api.HostConfig{})
+	if err != nil {
+		return nil, err
+	}
+	id := newID()
+	box, err := l.cs.Networks.Join(ctx, network.Wish{
+		ID: id, Name: "build-" + short(id), Ends: []network.End{{Network: "bridge", Settings: &api.EndpointSettings{}}}, DNS: conf, Quiet: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if box.NS == nil {
+		l.cs.Networks.Leave(ctx, id)
+		return nil, fmt.Errorf("the default bridge gives no network namespace")
+	}
+	ipv6 := slices.ContainsFunc(box.Ends, func(e *network.Endpoint) bool { return e.Addr6.IsValid() })
+	return &loan{id: id, ns: box.NS, resolv: []byte(conf.Bridge(ipv6).Text())}, nil
+}
+
+// Resolv is what is in /etc/resolv.conf of a program on the host's network, or on none.
+func (l *Lender) Resolv(host bool) ([]byte, error) {
+	conf, err := l.cs.resolvConf(&api.HostConfig{})
+	if err == nil && !host {
+		conf = conf.Bridge(false)
+	}
+	return []byte(conf.Text()), err
+}
+
+func (l *Lender) back(n *loan, reuse bool) {
+	l.mu.Lock()
+	keep := reuse && !l.closed
+	if keep {
+		n.since = time.Now()
+		l.idle = append(l.idle, n)
+		if l.timer == nil {
+			l.timer = time.AfterFunc(idleTime, l.expire)
+		}
+	}
+	l.mu.Unlock()
+	if !keep {
+		l.end(n)
+	}
+}
+
+// end takes a namespace off its network; it goes with its last process.
+func (l *Lender) end(n *loan) {
+	l.cs.Networks.Leave(context.Background(), n.id) // an undo: it is done whatever becomes of anybody
+	n.ns.Close()
+}
+
+// expire ends what has been idle for long.
+func (l *Lender) expire() {
+	l.mu.Lock()
+	old := 0
+	for old < len(l.idle) && (l.closed || time.Since(l.idle[old].since) >= idleTime) {
+		old++
+	}
+	gone := slices.Clone(l.idle[:old])
+	l.idle = slices.Delete(l.idle, 0, old)
+	l.timer = nil
+	if len(l.idle) > 0 {
+		l.timer = time.AfterFunc(idleTime-time.Since(l.idle[0].since), l.expire)
+	}
+	l.mu.Unlock()
+	for _, n := range gone {
+		l.end(n)
+	}
+}
+
+// Close ends what is idle; what is lent ends when it comes back.
+func (l *Lender) Close() {
+	l.mu.Lock()
+	l.closed = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.mu.Unlock()
+	l.expire()
+}
