@@ -107,6 +107,12 @@ func execAttached(ctx context.Context, a *App, id string, config api.CreateExec,
 	if err := s.begin(config.DetachKeys); err != nil {
 		return err
 	}
+	end := func() (api.Exec, error) { return execs.Inspect(ctx, id) }
+	if !a.docker() { // whose requests are Docker's
+		if watched, err := execs.Watch(ctx, id); err == nil {
+			end = watched
+		}
+	}
 	if config.Tty && terminal(a.In) {
 		defer followSize(ctx, a, func(ctx context.Context, rows, columns uint) error {
 			return execs.Resize(ctx, id, rows, columns)
@@ -115,7 +121,7 @@ func execAttached(ctx context.Context, a *App, id string, config api.CreateExec,
 	if err := s.wait(ctx); err != nil {
 		return err
 	}
-	info, err := execs.Inspect(ctx, id)
+	info, err := end()
 	switch {
 	case errors.As(err, new(*client.ConnectError)):
 		return &exitError{code: 255} // the engine is gone

@@ -67,6 +67,24 @@ func (e Execs) Inspect(ctx context.Context, id string) (v api.Exec, err error) {
 	return v, e.c.call(ctx, "GET", route("exec", id, "json"), nil, nil, &v)
 }
 
+// Watch asks how it is at its end. The result is to be taken, once, when it has ended: only
+// an engine of ours waits with the answer, and then has it ready. Others are asked again.
+func (e Execs) Watch(ctx context.Context, id string) (result func() (api.Exec, error), err error) {
+	if id, err = named("exec", id); err != nil {
+		return nil, err
+	}
+	resp, err := e.c.do(ctx, &request{method: "GET", path: route("exec", id, "json"), query: url.Values{"wait": {"1"}}})
+	if err != nil {
+		return nil, err
+	}
+	return func() (v api.Exec, err error) {
+		if err := resp.decode(&v); err != nil || v.Running {
+			return e.Inspect(ctx, id)
+		}
+		return v, nil
+	}, nil
+}
+
 // Resize sets the size of its terminal.
 func (e Execs) Resize(ctx context.Context, id string, rows, columns uint) error {
 	return e.c.call(ctx, "POST", route("exec", id, "resize"), size(rows, columns), nil, nil)

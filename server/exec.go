@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"lighter/api"
@@ -32,9 +33,27 @@ func (e *execs) create(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusCreated, api.ID{ID: id})
 }
 
+// inspect tells of an exec. Our own client may ask for the answer at its end: it gets the
+// header at once.
 func (e *execs) inspect(w http.ResponseWriter, r *request) error {
-	one, err := e.engine().ExecInspect(r.Context(), r.name)
-	return ok(w, one, err)
+	if !r.ours() || !r.flag("wait") {
+		one, err := e.engine().ExecInspect(r.Context(), r.name)
+		return ok(w, one, err)
+	}
+	ctx, cancel := untilStop(r.Context())
+	defer cancel()
+	if _, err := e.engine().ExecInspect(ctx, r.name); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	e.engine().ExecWait(ctx, r.name)
+	one, err := e.engine().ExecInspect(ctx, r.name)
+	if err != nil {
+		return nil // it went with its container; the client, who has no answer, asks again
+	}
+	return ignoreGone(json.NewEncoder(w).Encode(one))
 }
 
 // start runs the program, with the client's connection for its streams unless it is

@@ -191,16 +191,18 @@ func (e *exec) fail(code int) {
 	complain("save an exec", e.container.id, e.save())
 }
 
-// close tells who waits for a probe. The lock is held. A launch may fail after its
+// close tells who waits for the end. The lock is held. A launch may fail after its
 // container's end took it along.
 func (e *exec) close() {
-	if e.over == nil {
-		return
-	}
-	select {
-	case <-e.over:
-	default:
-		close(e.over)
+	for _, ch := range []chan struct{}{e.over, e.awaited} {
+		if ch == nil {
+			continue
+		}
+		select {
+		case <-ch:
+		default:
+			close(ch)
+		}
 	}
 }
 

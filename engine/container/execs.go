@@ -30,6 +30,7 @@ type exec struct {
 	started  chan struct{} // closed when the launch is over, either way
 	saved    chan struct{} // closed when its creation is on disk; nil when it always was
 	over     chan struct{} // of a probe, which is not kept: closed when it has ended; else nil
+	awaited  chan struct{} // closed at its end, for those who wait for it; nil while nobody does
 }
 
 // settle waits until the creation is on disk.
@@ -227,6 +228,27 @@ func (c *container) restoreExecs(alive map[task.Name]task.Running) {
 			c.execs.add(e)
 		}
 		c.cs.execs.add(e)
+	}
+}
+
+// ExecWait returns when an exec has ended, also one that nobody started yet.
+func (cs *Containers) ExecWait(ctx context.Context, id string) {
+	e := cs.execs.get(id)
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	if e.awaited == nil {
+		e.awaited = make(chan struct{})
+		if e.stage == execEnded {
+			close(e.awaited)
+		}
+	}
+	awaited := e.awaited
+	e.mu.Unlock()
+	select {
+	case <-awaited:
+	case <-ctx.Done():
 	}
 }
 
