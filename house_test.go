@@ -32,7 +32,7 @@ var floors = []string{
 	`engine/build`,
 	`engine/buildkit`,
 	`client server kernel`,
-	`cli`,
+	`cli client/secure`,
 	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above
 	`hub/account`,
 	`hub/distribution hub/search hub/layers`,
@@ -47,7 +47,7 @@ var never = map[string]string{
 	"engine/*":      "linux/* runtime/* keeper", // what needs root is handed in by cmd/lighterd
 	"server":        "linux/* runtime/* keeper store/*",
 	"kernel":        "keeper",
-	"client":        "kernel oci task engine/* linux/* runtime/* keeper store/*",
+	"client/*":      "kernel oci task engine/* linux/* runtime/* keeper store/*",
 	"cli":           "task netspec engine/* linux/* runtime/* keeper kernel store/* server",
 	"store/content": "linux/*",
 	"hub/*":         "task netspec linux/* runtime/* keeper kernel store/* engine/* client server cli",

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,11 @@ type Config struct {
 	// StartEngine starts an engine that listens on the default socket, and returns
 	// when it does; say prints a line for the user. Nil when it cannot be.
 	StartEngine func(ctx context.Context, say func(string)) error
+
+	// Secure puts TLS on a connection to addr. A program that does not speak it has
+	// Whole instead, which replaces it by one that does; it returns when it cannot.
+	Secure func(ctx context.Context, raw net.Conn, addr string, t *client.TLS) (net.Conn, error)
+	Whole  func(args []string) error
 
 	// MakeNode makes a device node or a fifo in a folder; mode is as in stat(2).
 	MakeNode func(dir *os.File, name string, mode, major, minor uint32) error
@@ -110,8 +116,10 @@ func (a *App) Client() (*client.Client, error) {
 		UserAgent:   agent,
 		Unreachable: a.unreachable,
 	}
-	if strings.HasPrefix(host, "tcp://") {
-		config.TLS = a.globals.tlsConfig()
+	if t := a.globals.tlsConfig(); t != nil && strings.HasPrefix(host, "tcp://") {
+		config.Secure = func(ctx context.Context, raw net.Conn, addr string) (net.Conn, error) {
+			return a.Secure(ctx, raw, addr, t)
+		}
 	}
 	a.engine, err = client.New(config)
 	return a.engine, err

@@ -90,6 +90,15 @@ func (g *globals) check() error {
 	return nil
 }
 
+// secured tells that the engine is to be spoken to by TLS.
+func (a *App) secured() bool {
+	if !a.globals.tls && !a.globals.verify {
+		return false
+	}
+	host, err := a.host()
+	return err == nil && strings.HasPrefix(host, "tcp://")
+}
+
 // tlsConfig gives how TLS is to be spoken, nil when it is not.
 func (g *globals) tlsConfig() *client.TLS {
 	if !g.tls && !g.verify {

@@ -63,6 +63,9 @@ func (a *App) run(ctx context.Context, args []string) error {
 		root.SetOut(a.Err)
 		return root.Help()
 	}
+	if a.Secure == nil && a.Whole != nil && a.secured() {
+		return a.Whole(append([]string{a.name}, a.Args[1:]...))
+	}
 	a.rest = args[1:]
 	if e := slices.IndexFunc(a.commands(), func(e entry) bool { return e.name == args[0] }); e >= 0 {
 		root.AddCommand(a.commands()[e].build(a))

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"path"
 	"strings"
@@ -24,7 +25,9 @@ type Config struct {
 	Version   string            // API version to hold to; empty to take the newest that both know
 	Headers   map[string]string // sent with every request
 	UserAgent string
-	TLS       *TLS // nil for none
+
+	// Secure puts TLS on a connection to addr; nil for none.
+	Secure func(ctx context.Context, raw net.Conn, addr string) (net.Conn, error)
 
 	// Unreachable is asked when a connection cannot be made: nil makes it tried once
 	// more, an error stands for it. May be nil.

@@ -64,8 +64,8 @@ func (c *Client) dial(ctx context.Context, fresh bool) (*conn, error) {
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, c.network, c.addr)
-	if err == nil && c.config.TLS != nil {
-		raw, err = c.config.TLS.wrap(ctx, raw, c.addr)
+	if err == nil && c.config.Secure != nil {
+		raw, err = c.config.Secure(ctx, raw, c.addr)
 	}
 	if err != nil {
 		if ctx.Err() != nil {

@@ -1,48 +1,8 @@
 package client
 
-import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
-	"net"
-	"os"
-)
-
-// TLS is how a TCP connection is secured: paths of PEM files.
+// TLS is how a TCP connection is secured: paths of PEM files. It is spoken by
+// client/secure, which not every program links.
 type TLS struct {
 	CA, Cert, Key string
 	Verify        bool // the engine's certificate is checked
-}
-
-// wrap puts TLS on a connection.
-func (t *TLS) wrap(ctx context.Context, raw net.Conn, addr string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		host = addr
-	}
-	config := &tls.Config{ServerName: host, InsecureSkipVerify: !t.Verify, MinVersion: tls.VersionTLS12}
-	if t.Verify && t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("could not read CA certificate %q: %w", t.CA, err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA certificate %q: no PEM certificate in it", t.CA)
-		}
-	}
-	if t.Cert != "" || t.Key != "" {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("could not load X509 key pair: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	secure := tls.Client(raw, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, err
-	}
-	return secure, nil
 }

@@ -37,19 +37,18 @@ func (e *execs) create(w http.ResponseWriter, r *request) error {
 // header at once.
 func (e *execs) inspect(w http.ResponseWriter, r *request) error {
 	if !r.ours() || !r.flag("wait") {
-		one, err := e.engine().ExecInspect(r.Context(), r.name)
+		one, err := e.engine().ExecInspect(r.Context(), r.name, false)
 		return ok(w, one, err)
 	}
 	ctx, cancel := untilStop(r.Context())
 	defer cancel()
-	if _, err := e.engine().ExecInspect(ctx, r.name); err != nil {
+	if _, err := e.engine().ExecInspect(ctx, r.name, false); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush()
-	e.engine().ExecWait(ctx, r.name)
-	one, err := e.engine().ExecInspect(ctx, r.name)
+	one, err := e.engine().ExecInspect(ctx, r.name, true)
 	if err != nil {
 		return nil // it went with its container; the client, who has no answer, asks again
 	}

@@ -25,7 +25,7 @@ const (
 func startEngine(ctx context.Context, say func(string)) error {
 	program, err := findEngine()
 	if err != nil {
-		return err
+		return fmt.Errorf("no engine listens on %s, and none can be started: %w", socket, err)
 	}
 	say("no engine is running, starting " + program + " (its log is " + logFile + ")")
 	if err := os.MkdirAll(filepath.Dir(logFile), 0o755); err != nil {
@@ -83,7 +83,17 @@ func findEngine() (string, error) {
 	}
 	program, err := exec.LookPath("lighterd")
 	if err != nil {
-		return "", errors.New("no engine listens on " + socket + ", and there is no lighterd beside this program or in PATH to start")
+		return "", errors.New("there is no lighterd beside this program or in PATH")
 	}
 	return filepath.Abs(program)
+}
+
+// whole becomes lighterd, which has the whole command line in it, with what few commands
+// need and all would pay for.
+func whole(args []string) error {
+	program, err := findEngine()
+	if err == nil {
+		err = proc.Replace(program, append([]string{program, "cli"}, args...), os.Environ())
+	}
+	return fmt.Errorf("speak TLS: %w", err)
 }

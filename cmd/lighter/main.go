@@ -8,9 +8,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-
-	syssignal "github.com/moby/sys/signal"
 
 	"lighter/cli"
 	"lighter/keeper"
@@ -51,26 +48,9 @@ func run() int {
 	return cli.Main(context.Background(), cli.Config{
 		Args: os.Args,
 		In:   os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Interrupt:   interrupt,
+		Interrupt:   cli.Interrupt,
 		StartEngine: startEngine,
 		MakeNode:    fs.Mknodat,
+		Whole:       whole,
 	})
-}
-
-// interrupt gives a context that the first SIGINT or SIGTERM ends, with the signal as
-// its cause. A second one ends the program.
-func interrupt(parent context.Context) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	got := make(chan os.Signal, 1)
-	term := os.Signal(syssignal.SignalMap["TERM"])
-	signal.Notify(got, os.Interrupt, term)
-	go func() { // lives as long as the program
-		number := 2
-		if s := <-got; s == term {
-			number = 15
-		}
-		signal.Stop(got)
-		cancel(&cli.Signalled{Number: number})
-	}()
-	return ctx, func() { signal.Stop(got) }
 }

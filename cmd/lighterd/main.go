@@ -21,6 +21,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == "cli" {
+		os.Exit(commandLine(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, proc.Terminate)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -231,12 +231,8 @@ func (c *container) restoreExecs(alive map[task.Name]task.Running) {
 	}
 }
 
-// ExecWait returns when an exec has ended, also one that nobody started yet.
-func (cs *Containers) ExecWait(ctx context.Context, id string) {
-	e := cs.execs.get(id)
-	if e == nil {
-		return
-	}
+// await returns when an exec has ended, also one that nobody started yet.
+func (e *exec) await(ctx context.Context) {
 	e.mu.Lock()
 	if e.awaited == nil {
 		e.awaited = make(chan struct{})
@@ -252,9 +248,12 @@ func (cs *Containers) ExecWait(ctx context.Context, id string) {
 	}
 }
 
-// ExecInspect tells of an exec.
-func (cs *Containers) ExecInspect(_ context.Context, id string) (*api.Exec, error) {
+// ExecInspect tells of an exec, now or at its end.
+func (cs *Containers) ExecInspect(ctx context.Context, id string, atEnd bool) (*api.Exec, error) {
 	e := cs.execs.get(id)
+	if e != nil && atEnd {
+		e.await(ctx)
+	}
 	if e == nil || e.container.now().phase == gone {
 		return nil, api.Errorf(api.NotFound, "No such exec instance: %s", id)
 	}

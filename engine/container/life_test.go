@@ -342,13 +342,13 @@ func TestExec(t *testing.T) {
 	// The engine dies; the exec ends while there is none.
 	w.crash()
 	w.open()
-	if i, err := w.ExecInspect(ctx, x); err != nil || !i.Running || i.Pid != 5000 {
+	if i, err := w.ExecInspect(ctx, x, false); err != nil || !i.Running || i.Pid != 5000 {
 		t.Fatal(i, err)
 	}
 	w.keeper.end(task.Name{Container: id, Exec: x}, 7, 0)
 	w.keeper.wg.Wait()
 	for range 2 {
-		i, err := w.ExecInspect(ctx, x)
+		i, err := w.ExecInspect(ctx, x, false)
 		w.must(err)
 		if i.Running || *i.ExitCode != 7 || i.ProcessConfig.Entrypoint != "sh" {
 			t.Fatalf("%+v", i)
@@ -364,7 +364,7 @@ func TestExec(t *testing.T) {
 	w.must(err)
 	w.keeper.fail = task.StartErrorf(127, `exec: "nosuch": executable file not found in $PATH`)
 	w.refuses(w.ExecStart(ctx, y, api.StartExec{}, nil), api.Invalid, `OCI runtime exec failed: exec failed: unable to start container process: exec: "nosuch": executable file not found in $PATH`)
-	if i, _ := w.ExecInspect(ctx, y); *i.ExitCode != 127 {
+	if i, _ := w.ExecInspect(ctx, y, false); *i.ExitCode != 127 {
 		t.Fatal(*i.ExitCode)
 	}
 }

@@ -27,6 +27,11 @@ func Spawn(path string, args, env []string, files []*os.File) (*os.Process, erro
 	return p, nil
 }
 
+// Replace makes this process another program. It returns only when it cannot.
+func Replace(path string, args, env []string) error {
+	return fmt.Errorf("become %s: %w", path, unix.Exec(path, args, env))
+}
+
 // ChildEnded is the signal that tells of a child's end.
 const ChildEnded = unix.SIGCHLD
 
