@@ -55,6 +55,16 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
+	return newBenchOn(t, func(*store.Root) builderLayers { return &noLayers{} })
+}
+
+// builderLayers is what builds and images need of the layer store.
+type builderLayers interface {
+	Layers
+	image.Layers
+}
+
+func newBenchOn(t *testing.T, open func(*store.Root) builderLayers) *bench {
 	t.Helper()
 	root, err := store.Open(t.TempDir())
 	if err != nil {
@@ -70,7 +80,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { events.Close() })
-	layers := &noLayers{}
+	layers := open(root)
 	log := slog.New(slog.DiscardHandler)
 	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Blobs: blobs, Events: events, Users: func() []image.User { return nil }})
 	if err != nil {

@@ -79,10 +79,7 @@ func (r *fileRun) source(n int) (*tree.Source, error) {
 
 // whole is what an input is in keys: a digest of all of it.
 func (r *fileRun) whole(ctx context.Context, n int) (string, error) {
-	if t := r.in[n].tree; t != nil {
-		return treeDigest(ctx, t, "/")
-	}
-	return r.in[n].top, nil
+	return outcomeDigest(ctx, r.in[n])
 }
 
 // picked finds what a copy takes, once.

@@ -30,6 +30,10 @@ func newOp(o *pb.Op) (op, error) {
 		return newSource(o, kind.Source)
 	case *pb.Op_File:
 		return newFileOp(o, kind.File)
+	case *pb.Op_Merge:
+		return newMergeOp(o, kind.Merge)
+	case *pb.Op_Diff:
+		return newDiffOp(o, kind.Diff)
 	}
 	return nil, api.Errorf(api.NotImplemented, "a build asks for an operation that is not known: %T", o.Op)
 }
