@@ -3,18 +3,16 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/fsutil/types"
+
+	"lighter/store/tree"
 )
 
 // reference is a result that the front end may look into.
@@ -47,123 +45,106 @@ func (r *reference) Evaluate(ctx context.Context) error {
 	return err
 }
 
-// root opens the result's files, nil for none.
-func (r *reference) root(ctx context.Context) (*os.Root, error) {
+// files opens the result's files, nil for none; close ends that.
+func (r *reference) files(ctx context.Context) (t *tree.Source, close func(), err error) {
 	out, err := r.job.solve(ctx, r.at)
-	if err != nil {
-		return nil, err
-	}
-	var dir *os.File
 	switch {
+	case err != nil:
+		return nil, nil, r.job.cause(err)
 	case out.tree != nil:
-		dir = out.tree.Root
+		return out.tree, func() {}, nil
 	case out.top == "":
-		return nil, nil
-	default:
-		if dir, err = r.job.b.Layers.View(out.top); err != nil {
-			return nil, err
-		}
-		defer dir.Close()
+		return nil, nil, nil
 	}
-	return os.OpenRoot("/proc/self/fd/" + strconv.Itoa(int(dir.Fd())))
+	root, err := r.job.b.Layers.View(out.top)
+	if err != nil {
+		return nil, nil, err
+	}
+	t = &tree.Source{Root: root, Name: "the files of the build"}
+	return t, func() { t.Close() }, nil
+}
+
+// missing is what is said of a file where there are none.
+func missing(name string) error {
+	return &fs.PathError{Op: "open", Path: clean(name), Err: fs.ErrNotExist}
 }
 
 // ReadFile gives a file, or a part of it.
 func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
-	root, err := r.root(ctx)
-	if err != nil {
-		return nil, err
+	t, end, err := r.files(ctx)
+	if err != nil || t == nil {
+		return nil, errors.Join(err, missing(req.Filename))
 	}
-	name := clean(req.Filename)
-	if root == nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-	}
-	defer root.Close()
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, plain(err)
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("read %s: it is no file", name))
-	}
-	in, most := io.Reader(f), int64(maxRead)
+	defer end()
+	var offset, length int64
 	if g := req.Range; g != nil {
-		if _, err := f.Seek(int64(g.Offset), io.SeekStart); err != nil {
-			return nil, err
-		}
-		if g.Length > 0 {
-			most = min(most, int64(g.Length))
-		}
+		offset, length = int64(g.Offset), int64(g.Length)
 	}
-	return io.ReadAll(io.LimitReader(in, most))
+	data, err := t.ReadFile(ctx, req.Filename, offset, length, maxRead)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = missing(req.Filename)
+	}
+	return data, err
 }
 
-// StatFile tells of a file.
+// StatFile tells of a file, the link itself of one.
 func (r *reference) StatFile(ctx context.Context, req client.StatRequest) (*types.Stat, error) {
-	root, err := r.root(ctx)
+	t, end, err := r.files(ctx)
+	if err != nil || t == nil {
+		return nil, errors.Join(err, missing(req.Path))
+	}
+	defer end()
+	i, err := t.Stat(ctx, req.Path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = missing(req.Path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	name := clean(req.Path)
-	if root == nil {
-		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
-	}
-	defer root.Close()
-	st, err := root.Stat(name)
-	if err != nil {
-		return nil, plain(err)
-	}
-	return statOf(name, st), nil
+	return statOf(i), nil
 }
 
 // ReadDir lists a folder.
 func (r *reference) ReadDir(ctx context.Context, req client.ReadDirRequest) ([]*types.Stat, error) {
-	root, err := r.root(ctx)
-	if err != nil || root == nil {
+	t, end, err := r.files(ctx)
+	if err != nil || t == nil {
 		return nil, err
 	}
-	defer root.Close()
-	f, err := root.Open(clean(req.Path))
-	if err != nil {
-		return nil, plain(err)
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(-1)
+	defer end()
+	list, err := t.ReadDir(ctx, req.Path)
 	if err != nil {
 		return nil, err
 	}
 	var out []*types.Stat
-	for _, e := range entries {
+	for _, i := range list {
 		if req.IncludePattern != "" {
-			if ok, err := path.Match(req.IncludePattern, e.Name()); err != nil || !ok {
+			if ok, err := path.Match(req.IncludePattern, i.Name); err != nil || !ok {
 				continue
 			}
 		}
-		if st, err := e.Info(); err == nil {
-			out = append(out, statOf(e.Name(), st))
-		}
+		out = append(out, statOf(i))
 	}
 	return out, nil
 }
 
-func statOf(name string, st fs.FileInfo) *types.Stat {
-	return &types.Stat{Path: name, Mode: uint32(st.Mode()), Size: st.Size(), ModTime: st.ModTime().UnixNano()}
+// statOf tells of a file as fsutil does: with Go's mode bits.
+func statOf(i tree.Info) *types.Stat {
+	mode := fs.FileMode(i.Mode & 0o777)
+	for bit, is := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if i.Mode&bit != 0 {
+			mode |= is
+		}
+	}
+	switch {
+	case i.IsDir():
+		mode |= fs.ModeDir
+	case i.Link != "":
+		mode |= fs.ModeSymlink
+	case !i.IsRegular():
+		mode |= fs.ModeIrregular
+	}
+	return &types.Stat{Path: i.Name, Mode: uint32(mode), Uid: i.UID, Gid: i.GID, Size: i.Size, ModTime: i.ModTime.UnixNano(), Linkname: i.Link}
 }
 
 // clean makes a name of the root's of what the front end asks for.
-func clean(name string) string {
-	if name = strings.TrimPrefix(path.Clean("/"+name), "/"); name != "" {
-		return name
-	}
-	return "."
-}
-
-// plain words a path's error as it is elsewhere: the call is "open", whatever call it was.
-func plain(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return &fs.PathError{Op: "open", Path: p.Path, Err: p.Err}
-	}
-	return err
-}
+func clean(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
