@@ -97,6 +97,12 @@ func (r *Root) prepare() error {
 	return r.sweep()
 }
 
+// Free is how many bytes are free for anyone on the file system that the root lies on.
+func (r *Root) Free() (int64, error) {
+	space, err := fs.Statfs(r.dir)
+	return int64(space.Free), err
+}
+
 // sweep moves what a dead engine was making into the trash.
 func (r *Root) sweep() error {
 	left, err := os.ReadDir(r.Path("tmp"))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/engine/build"
 	"lighter/engine/container"
 	"lighter/engine/event"
 	"lighter/engine/image"
@@ -50,6 +51,7 @@ type parts struct {
 	keeper     *keeper.Client
 	volumes    *volume.Volumes
 	containers *container.Containers
+	builds     *build.Builder
 	server     *server.Server
 
 	mu    sync.Mutex // guards facts, which a reload changes
@@ -83,6 +85,7 @@ func open(ctx context.Context, c *config) (*parts, error) {
 		{"open the networks", p.openNetworks},
 		{"open the volumes", p.openVolumes},
 		{"open the containers", p.openContainers},
+		{"open the builder", p.openBuilds},
 		{"prepare to serve", p.openServer},
 	} {
 		begin := time.Now()
@@ -240,7 +243,7 @@ func (p *parts) openServer(context.Context) error {
 	p.later(func() error { slimmer.Stop(); return nil })
 	p.server = server.New(server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
-		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes,
+		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes, Builds: builds{p.builds},
 		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
 	})
 	return nil

@@ -25,7 +25,7 @@ type Builder struct {
 	cache   *cache
 	flights flights
 	sent    contexts
-	results results
+	waiting waiting
 	slots   chan struct{} // one for each program that runs at this moment
 	digests memo
 	stats   contextStats
@@ -33,7 +33,7 @@ type Builder struct {
 
 // Open reads what builds left. Its cache holds its layers from now on.
 func Open(d Deps) (*Builder, error) {
-	b := &Builder{Deps: d, sent: contexts{dirs: map[string]string{}}, results: results{kept: map[string]*result{}}}
+	b := &Builder{Deps: d, sent: contexts{dirs: map[string]*sent{}}, waiting: waiting{kept: map[string]*delivery{}}}
 	there := func(top string) bool { _, err := d.Layers.Get(top); return err == nil }
 	var err error
 	if err = os.MkdirAll(d.Root.Path("build"), 0o700); err == nil {
@@ -49,7 +49,11 @@ func Open(d Deps) (*Builder, error) {
 }
 
 // Close writes down what is only in memory. No build is under way.
-func (b *Builder) Close() error { return errors.Join(b.stats.close(), b.cache.close()) }
+func (b *Builder) Close() error {
+	b.sent.stop()
+	b.waiting.stop()
+	return errors.Join(b.stats.close(), b.cache.close())
+}
 
 // hold keeps stacks of layers until release is called.
 func (b *Builder) hold(tops ...string) (release func()) {
@@ -88,7 +92,7 @@ func (b *Builder) newJob(ctx context.Context, a Ask, tell func(api.BuildMessage)
 	rand.Read(id[:]) // never errs
 	j := &job{
 		b: b, teller: teller{id: hex.EncodeToString(id[:]), now: b.now}, request: a.Request, client: a.Client, front: a.Front, platforms: b.Platforms(),
-		vertices: map[string]*vertex{}, visits: map[*vertex]*visit{}, images: map[string]*found{},
+		vertices: map[string]*vertex{}, visits: map[*vertex]*visit{}, images: map[string]*found{}, uploads: map[string]string{},
 	}
 	if j.client == nil {
 		j.client = requested{j}
@@ -118,8 +122,10 @@ func (j *job) build() (out *api.BuildResult, err error) {
 		err = errors.Join(err, j.settle())
 		j.close()
 		j.b.stats.saveSoon()
-		j.forgetUploads()
 	}()
+	if err := j.takeUploads(); err != nil {
+		return nil, err
+	}
 	r, err := j.ask()
 	if err != nil {
 		return nil, err
@@ -162,46 +168,6 @@ func (j *job) settle() error {
 		return fmt.Errorf("keep the layers of the build: %w", err)
 	}
 	return j.b.cache.save(made)
-}
-
-// forgetUploads drops the contexts that were sent for this build.
-func (j *job) forgetUploads() {
-	for _, c := range j.request.Contexts {
-		if c.Upload != "" {
-			if err := j.b.sent.drop(c.Upload, j.b.Root.Trash); err != nil {
-				j.b.Log.Warn("a context that was sent is not removed", "error", err)
-			}
-		}
-	}
-}
-
-// contexts are folders that clients sent, by their ids, until a build has taken them.
-type contexts struct {
-	mu   sync.Mutex
-	dirs map[string]string
-}
-
-func (c *contexts) dir(id string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dirs[id]
-}
-
-func (c *contexts) add(id, dir string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.dirs[id] = dir
-}
-
-func (c *contexts) drop(id string, trash func(string) error) error {
-	c.mu.Lock()
-	dir := c.dirs[id]
-	delete(c.dirs, id)
-	c.mu.Unlock()
-	if dir == "" {
-		return nil
-	}
-	return trash(dir)
 }
 
 // isSyntax tells an error about the Dockerfile from others.

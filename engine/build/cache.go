@@ -1,9 +1,11 @@
 package build
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +29,7 @@ type record struct {
 	release func() // of the layers
 	kept    bool   // on disk
 	dirty   bool   // used since it was last written
+	users   int    // jobs that use it at this moment
 }
 
 // cache is keys and what they stand for: in memory whole, and on disk a file a key.
@@ -76,7 +79,7 @@ func openCache(dir string, log *slog.Logger, there func(top string) bool, hold f
 }
 
 // lookup gives what a key stands for, nil when that is not known.
-func (c *cache) lookup(digest string, now time.Time) []string {
+func (c *cache) lookup(digest string, now time.Time) *record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.records[digest]
@@ -85,7 +88,57 @@ func (c *cache) lookup(digest string, now time.Time) []string {
 	}
 	r.Used, r.dirty = now, true
 	r.Uses++
-	return r.Tops
+	r.users++
+	return r
+}
+
+// done tells that a job uses a record no more.
+func (c *cache) done(r *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.users--
+}
+
+// drop forgets records, those that nobody uses, and lets go of their layers.
+func (c *cache) drop(list []*record) (gone []*record, err error) {
+	for _, r := range list {
+		c.mu.Lock()
+		ok := c.records[r.Key] == r && r.users == 0
+		if ok {
+			delete(c.records, r.Key)
+		}
+		c.mu.Unlock()
+		if !ok {
+			continue
+		}
+		if err := os.Remove(c.path(r.Key)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return gone, err
+		}
+		r.release()
+		gone = append(gone, r)
+	}
+	return gone, nil
+}
+
+// all gives copies of the records, the least recently used first.
+func (c *cache) all() []record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]record, 0, len(c.records))
+	for _, r := range c.records {
+		list = append(list, *r)
+	}
+	slices.SortFunc(list, func(a, b record) int {
+		return cmp.Or(a.Used.Compare(b.Used), b.Created.Compare(a.Created), strings.Compare(a.Key, b.Key))
+	})
+	return list
+}
+
+// named gives a record by its key.
+func (c *cache) named(key string) *record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.records[key]
 }
 
 // put notes what a key stands for from now on.

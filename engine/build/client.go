@@ -56,11 +56,7 @@ func (r requested) Folder(_ context.Context, name string, _ Files) (string, func
 		}
 		return c.Path, func() {}, nil
 	}
-	dir := r.job.b.sent.dir(c.Upload)
-	if dir == "" {
-		return "", nil, api.Errorf(api.NotFound, "the context %q was not sent, or a build has taken it: %.64q", name, c.Upload)
-	}
-	return dir, func() {}, nil
+	return r.job.uploads[c.Upload], func() {}, nil
 }
 
 func (r requested) Secret(_ context.Context, id string) ([]byte, error) {

@@ -44,6 +44,15 @@ type Layers interface {
 	// Settle makes the layers beneath these tops durable, with one wait for the disk.
 	Settle(ctx context.Context, tops ...string) error
 	Pack(ctx context.Context, chainID string, w io.Writer) error
+	Stacks
+}
+
+// Stacks is what the layer store tells of layers with all that they stand on.
+type Stacks interface {
+	// Export writes all files as a tar, the same bytes each time.
+	Export(ctx context.Context, top string, w io.Writer) error
+	// Newest is the newest time of any file.
+	Newest(top string) (time.Time, error)
 }
 
 // Steps runs the programs of RUN, and sees to it that nothing of them is left.

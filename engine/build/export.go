@@ -1,12 +1,9 @@
 package build
 
 import (
-	"context"
 	"encoding/json"
-	"io"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
@@ -113,17 +110,22 @@ func (j export) output(list []*made) (*api.BuildResult, error) {
 
 // exporters are the kinds of output.
 var exporters = map[string]func(j export, n int, o api.BuildOutput, list []*made, out *api.BuildResult) error{
-	"image": exportImage, "cacheonly": func(export, int, api.BuildOutput, []*made, *api.BuildResult) error { return nil },
+	"image": exportImage, "registry": exportRegistry, "local": exportFiles, "tar": exportFiles, "oci": exportArchive, "docker": exportArchive,
+	"cacheonly": func(export, int, api.BuildOutput, []*made, *api.BuildResult) error { return nil },
 }
 
-// exportImage keeps the result among the engine's images.
+// exportImage keeps the result among the engine's images, and pushes it, when it is asked to.
 func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
 	if len(list) != 1 {
-		return api.Errorf(api.Invalid, "an image for several platforms goes to a registry or an archive, not to the engine's images: build for one, or say --output")
+		return errSeveral
 	}
 	names, err := namesOf(slices.Concat(j.request.Names, split(o.Attrs["name"])))
 	if err != nil {
 		return err
+	}
+	pushed := isTrue(o.Attrs["push"])
+	if pushed && len(names) == 0 {
+		return api.Errorf(api.Invalid, "tag is needed when pushing to registry")
 	}
 	t := j.chore("exporting to image")
 	return t.end(func() error {
@@ -144,12 +146,18 @@ func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.Buil
 		}
 		for _, ref := range names {
 			_ = t.part("naming to "+ref.String(), func() error { return nil }) // it was, at once with the image
-			out.Names = append(out.Names, ref.String())
 		}
-		out.ID, out.Digest = string(id), string(id)
-		return about(out, map[string]any{exptypes.ExporterImageConfigDigestKey: id, exptypes.ExporterImageDigestKey: id}, names)
+		if pushed {
+			if err := j.push(t, names); err != nil {
+				return err
+			}
+		}
+		out.ID = string(id)
+		return about(out, id, names)
 	}())
 }
+
+var errSeveral = api.Errorf(api.Invalid, "one output holds one platform: build for one at a time")
 
 // document writes the image's document of a result.
 func (j export) document(m *made) ([]byte, error) {
@@ -192,27 +200,15 @@ func split(list string) []string {
 	return strings.Split(list, ",")
 }
 
-// results are outputs that wait for their clients, by the build's id.
-type results struct {
-	mu   sync.Mutex
-	kept map[string]*result
-}
-
-// result is what a build left for its client.
-type result struct {
-	outputs map[int]func(ctx context.Context, w io.Writer) error
-	release func()
-	timer   *time.Timer
-}
-
-// about notes what --metadata-file tells.
-func about(out *api.BuildResult, values map[string]any, names []oci.Reference) error {
-	if len(names) > 0 {
-		list := make([]string, len(names))
-		for n, ref := range names {
-			list[n] = ref.String()
-		}
-		values["image.name"] = strings.Join(list, ",")
+// about notes what --metadata-file tells of an image.
+func about(out *api.BuildResult, id oci.Digest, names []oci.Reference) error {
+	values := map[string]string{exptypes.ExporterImageConfigDigestKey: string(id), exptypes.ExporterImageDigestKey: string(id)}
+	out.Digest = string(id)
+	for _, ref := range names {
+		out.Names = append(out.Names, ref.String())
+	}
+	if len(out.Names) > 0 {
+		values["image.name"] = strings.Join(out.Names, ",")
 	}
 	for name, value := range values {
 		text, err := json.Marshal(value)

@@ -20,6 +20,8 @@ type job struct {
 	epoch     time.Time      // no file of a layer is newer
 	platforms []api.Platform // that this machine can run, its own first
 
+	uploads map[string]string // the folders of contexts that were sent, by their ids
+
 	ctx     context.Context // ends with the build
 	cancel  context.CancelCauseFunc
 	workers sync.WaitGroup // one for each vertex under way

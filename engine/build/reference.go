@@ -64,8 +64,8 @@ func (r *reference) files(ctx context.Context) (t *tree.Source, close func(), er
 	return t, func() { t.Close() }, nil
 }
 
-// missing is what is said of a file where there are none.
-func missing(name string) error {
+// nothingAt is what is said of a file where there are none.
+func nothingAt(name string) error {
 	return &fs.PathError{Op: "open", Path: clean(name), Err: fs.ErrNotExist}
 }
 
@@ -73,7 +73,7 @@ func missing(name string) error {
 func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
 	t, end, err := r.files(ctx)
 	if err != nil || t == nil {
-		return nil, errors.Join(err, missing(req.Filename))
+		return nil, errors.Join(err, nothingAt(req.Filename))
 	}
 	defer end()
 	var offset, length int64
@@ -82,7 +82,7 @@ func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byt
 	}
 	data, err := t.ReadFile(ctx, req.Filename, offset, length, maxRead)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = missing(req.Filename)
+		err = nothingAt(req.Filename)
 	}
 	return data, err
 }
@@ -91,12 +91,12 @@ func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byt
 func (r *reference) StatFile(ctx context.Context, req client.StatRequest) (*types.Stat, error) {
 	t, end, err := r.files(ctx)
 	if err != nil || t == nil {
-		return nil, errors.Join(err, missing(req.Path))
+		return nil, errors.Join(err, nothingAt(req.Path))
 	}
 	defer end()
 	i, err := t.Stat(ctx, req.Path, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = missing(req.Path)
+		err = nothingAt(req.Path)
 	}
 	if err != nil {
 		return nil, err

@@ -186,12 +186,13 @@ func (j *job) note(out []outcome) {
 
 // recall looks for a key in the cache, and holds what it finds.
 func (j *job) recall(digest string) []outcome {
-	tops := j.b.cache.lookup(digest, j.b.now())
-	if tops == nil {
+	r := j.b.cache.lookup(digest, j.b.now())
+	if r == nil {
 		return nil
 	}
-	out := make([]outcome, len(tops))
-	for n, top := range tops {
+	j.later(func() { j.b.cache.done(r) })
+	out := make([]outcome, len(r.Tops))
+	for n, top := range r.Tops {
 		out[n] = outcome{top: top}
 	}
 	if !j.take(out) {

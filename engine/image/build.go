@@ -1,6 +1,8 @@
 package image
 
 import (
+	"context"
+	"io"
 	"time"
 
 	"lighter/api"
@@ -59,4 +61,33 @@ func (i Builds) retag(id oci.Digest, names []oci.Reference) *Image {
 		known = &tagged
 	}
 	return known
+}
+
+// Archive writes an image, which need not be kept, with these names as Save does; its layers are held by the caller.
+func (i Builds) Archive(ctx context.Context, raw []byte, names []oci.Reference, w io.Writer) error {
+	img, err := newImage(raw)
+	if err != nil {
+		return err
+	}
+	s := &saving{i: i.Images, blobs: map[string]blob{}, layers: map[oci.Digest]layerSource{}}
+	defer func() {
+		for _, release := range s.holds {
+			release()
+		}
+	}()
+	s.add(img, nil)
+	for _, ref := range names {
+		s.add(img, &ref)
+	}
+	if err := s.describe(ctx); err != nil {
+		return err
+	}
+	return s.write(ctx, w)
+}
+
+// Stands tells whether an image stands on a stack of layers.
+func (i Builds) Stands(chain oci.Digest) bool {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.index.stacks[chain] > 0
 }

@@ -58,6 +58,7 @@ type Store struct {
 	layers map[string]Layer // by chain id
 	soft   map[string]bool  // those that are not durable yet, see Work
 	inits  map[string]*initLayer
+	times  times
 
 	damaged []error
 }

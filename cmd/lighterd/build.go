@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"lighter/api"
+	"lighter/engine/build"
+	"lighter/kernel"
+	"lighter/oci"
+	"lighter/store/layer"
+)
+
+// openBuilds opens the builder.
+func (p *parts) openBuilds(ctx context.Context) (err error) {
+	steps := kernel.Steps{Notes: filepath.Join(p.config.ExecRoot, "steps")}
+	if err := steps.Sweep(ctx); err != nil {
+		return err
+	}
+	p.builds, err = build.Open(build.Deps{
+		Log: slog.Default(), Root: p.root, Layers: buildLayers{p.layers, p.layers.Writable()}, Images: p.images, Blobs: p.images.Blobs,
+		Containers: p.containers, Steps: steps, Platforms: platforms,
+	})
+	if err != nil {
+		return err
+	}
+	p.later(p.builds.Close)
+	return nil
+}
+
+// platforms are those that this machine can run.
+func platforms() []api.Platform {
+	host := oci.Host()
+	return []api.Platform{{OS: host.OS, Architecture: host.Architecture, Variant: host.Variant}}
+}
+
+// buildLayers is the layer store as builds see it.
+type buildLayers struct {
+	*layer.Store
+	writable *layer.Writable
+}
+
+func (l buildLayers) View(top string) (*os.File, error) { return l.writable.View(top) }
+
+// builds is the builder as clients of the Engine API see it.
+type builds struct{ *build.Builder }
+
+func (b builds) Usage(ctx context.Context) ([]api.BuildCache, error) {
+	return b.Builder.Usage(ctx, nil)
+}
