@@ -77,9 +77,10 @@ func (b *Builder) Build(ctx context.Context, r *api.BuildRequest, tell func(api.
 func (b *Builder) Run(ctx context.Context, a Ask, tell func(api.BuildMessage)) error {
 	j := b.newJob(ctx, a, tell)
 	tell(api.BuildMessage{ID: j.id})
+	defer j.close()
 	out, err := j.build()
 	if err != nil {
-		told, err := explainError(ctx, err)
+		told, err := j.explainError(ctx, err)
 		tell(api.BuildMessage{Error: told})
 		return err
 	}
@@ -120,7 +121,6 @@ func (j *job) build() (out *api.BuildResult, err error) {
 		j.cancel(context.Canceled)
 		j.workers.Wait()
 		err = errors.Join(err, j.settle())
-		j.close()
 		j.b.stats.saveSoon()
 	}()
 	if err := j.takeUploads(); err != nil {

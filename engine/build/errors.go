@@ -11,7 +11,7 @@ import (
 
 // explainError words a failure for the client: which step it was, where it stands in the Dockerfile. The error that
 // it gives is the same, with a kind. ctx is the client's.
-func explainError(ctx context.Context, err error) (*api.BuildError, error) {
+func (j *job) explainError(ctx context.Context, err error) (*api.BuildError, error) {
 	out := &api.BuildError{Message: err.Error()}
 	var kind *api.Error
 	switch {
@@ -33,6 +33,12 @@ func explainError(ctx context.Context, err error) (*api.BuildError, error) {
 	var failed *exitError
 	if errors.As(err, &failed) {
 		out.Code, out.Shell = failed.code, failed.args
+		if failed.top != "" && step != nil {
+			var wrong error
+			if out.State, wrong = j.failedState(step.v, failed.top); wrong != nil {
+				out.Message += " (and its state cannot be kept: " + wrong.Error() + ")"
+			}
+		}
 	}
 	if list := errdefs.Sources(err); out.Source == nil && len(list) > 0 {
 		s := list[0]
@@ -52,6 +58,7 @@ type exitError struct {
 	code int
 	args []string // what was run
 	text string
+	top  string // with Keep: the layers of what it left, which the job holds
 }
 
 func (e *exitError) Error() string { return e.text }

@@ -153,6 +153,9 @@ func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.Buil
 			}
 		}
 		out.ID = string(id)
+		if err := j.noteSteps(id); err != nil {
+			j.b.Log.Warn("the steps of an image are not kept", "image", id, "error", err)
+		}
 		return about(out, id, names)
 	}())
 }
@@ -161,17 +164,26 @@ var errSeveral = api.Errorf(api.Invalid, "one output holds one platform: build f
 
 // document writes the image's document of a result.
 func (j export) document(m *made) ([]byte, error) {
-	var diffs []string
-	for top := m.top; top != ""; {
-		l, err := j.b.Layers.Get(top)
+	diffs, err := j.b.diffs(m.top)
+	if err != nil {
+		return nil, err
+	}
+	return document(m.config, m.base, diffs, m.epoch, j.request.Classic)
+}
+
+// diffs gives the diff ids of a stack of layers, lowest first.
+func (b *Builder) diffs(top string) ([]string, error) {
+	var list []string
+	for top != "" {
+		l, err := b.Layers.Get(top)
 		if err != nil {
 			return nil, err
 		}
-		diffs = append(diffs, l.DiffID)
+		list = append(list, l.DiffID)
 		top = l.Parent
 	}
-	slices.Reverse(diffs)
-	return document(m.config, m.base, diffs, m.epoch, j.request.Classic)
+	slices.Reverse(list)
+	return list, nil
 }
 
 // namesOf reads the names that an image is to get.
