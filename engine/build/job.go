@@ -39,6 +39,7 @@ type job struct {
 	picks   sync.Map // *pb.FileAction → *tree.Picked: what keys were made of
 	dated   sync.Once
 	dateErr error
+	fresh   bool // something was made
 }
 
 // hold keeps a stack of layers until the job ends.

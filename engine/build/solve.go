@@ -217,7 +217,7 @@ func (j *job) keep(v *vertex, k *key, digest string, out []outcome) {
 func (j *job) enter(r *record) {
 	j.b.cache.put(r)
 	j.mu.Lock()
-	j.made = append(j.made, r)
+	j.made, j.fresh = append(j.made, r), true
 	j.mu.Unlock()
 }
 

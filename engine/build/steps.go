@@ -29,12 +29,14 @@ type stepRecord struct {
 	User  string   `json:"user,omitempty"`
 }
 
-func (b *Builder) stepsPath(id oci.Digest) string { return b.Root.Path("build", "steps", id.Hex()+".json") }
+func (b *Builder) stepsPath(id oci.Digest) string {
+	return b.Root.Path("build", "steps", id.Hex()+".json")
+}
 
 // noteSteps remembers the steps that an image was made by.
 func (j *job) noteSteps(id oci.Digest) error {
 	path := j.b.stepsPath(id)
-	if len(j.made) == 0 {
+	if !j.fresh {
 		if _, err := os.Stat(path); err == nil {
 			return nil // all was cached, and is known
 		}
