@@ -34,12 +34,13 @@ type job struct {
 	tops     []string // that it made and that are not durable yet
 	made     []*record
 
-	treesMu sync.Mutex
-	trees   map[*localSource]*tree.Source
-	picks   sync.Map // *pb.FileAction → *tree.Picked: what keys were made of
-	dated   sync.Once
-	dateErr error
-	fresh   bool // something was made
+	treesMu   sync.Mutex
+	trees     map[*localSource]*tree.Source
+	downloads sync.Map // *httpSource → *download
+	picks     sync.Map // *pb.FileAction → *tree.Picked: what keys were made of
+	dated     sync.Once
+	dateErr   error
+	fresh     bool // something was made
 }
 
 // hold keeps a stack of layers until the job ends.

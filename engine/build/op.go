@@ -21,6 +21,8 @@ type describer interface {
 var sources = map[string]func(*pb.Op, *pb.SourceOp) (op, error){
 	"docker-image": newImageSource,
 	"local":        newLocalSource,
+	"http":         newHTTPSource,
+	"https":        newHTTPSource,
 }
 
 // newOp gives what a vertex of a definition does.

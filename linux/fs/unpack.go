@@ -393,3 +393,16 @@ func IsUnacceptable(err error) bool {
 
 // IsExist reports whether err says that a name is taken.
 func IsExist(err error) bool { return errors.Is(err, syscall.EEXIST) }
+
+// LinkOpen makes name one more name of an open file.
+func (d Dir) LinkOpen(f *os.File, name string) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	linkErr := error(nil)
+	if err := conn.Control(func(fd uintptr) { linkErr = unix.Linkat(int(fd), "", d.fd, name, unix.AT_EMPTY_PATH) }); err != nil {
+		return err
+	}
+	return linkErr
+}

@@ -3,6 +3,7 @@ package tree
 import (
 	"cmp"
 	"errors"
+	"io"
 	"os"
 	"path"
 
@@ -243,4 +244,40 @@ func (t *Target) names(p string) (map[string]bool, error) {
 		}
 	}
 	return out, err
+}
+
+// Place makes an open file one of the target's, at a path whose folder is there and where nothing is. Its
+// content is not copied, where the file system can do without.
+func (t *Target) Place(file *os.File, p string, m Made) error {
+	at, err := t.find(p, false)
+	if err == nil && at.there {
+		err = wrap("link", at.path, os.ErrExist)
+	}
+	if err != nil {
+		return err
+	}
+	in, name, err := t.in(at.path, "link")
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := in.LinkOpen(file, name); err != nil {
+		if err := t.fill(in, name, file); err != nil {
+			return wrap("copy", at.path, err)
+		}
+	}
+	return wrap("link", at.path, t.dress(in, name, t.made(m), true))
+}
+
+// fill makes a file with what another holds.
+func (t *Target) fill(in linux.Dir, name string, from *os.File) error {
+	out, err := in.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	to := out.File(name)
+	if _, err = from.Seek(0, io.SeekStart); err == nil {
+		_, err = io.Copy(to, from)
+	}
+	return errors.Join(err, to.Close())
 }
