@@ -283,9 +283,9 @@ func TestRoutesWithoutName(t *testing.T) {
 	}
 }
 
-// The tests of accounts and search once more, on PostgreSQL.
-func TestAccountsOnPostgres(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-p=1", "lighter/hub/account", "lighter/hub/search")
+// The tests of the rooms once more, on PostgreSQL.
+func TestRoomsOnPostgres(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-p=1", "-short", "lighter/hub/account", "lighter/hub/search", "lighter/hub/distribution", "lighter/hub/web")
 	cmd.Env = append(os.Environ(), "HUB_TEST_POSTGRES="+postgres(t))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
