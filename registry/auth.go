@@ -169,7 +169,7 @@ func (e *endpoint) fetchToken(ctx context.Context, ch challenge, scopes []string
 	// The server for tokens is not the registry: no redirect takes credentials further.
 	client := *e.http
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := client.Do(req)
+	resp, err := hurried(&client, req, e.patience, e.patience)
 	if err != nil {
 		return none, "", err
 	}

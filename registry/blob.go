@@ -48,14 +48,16 @@ type blob struct {
 	body   io.ReadCloser
 	cancel context.CancelFunc
 	silent *time.Timer // cancels a request whose answer stands still
-	broken int         // times that it broke since a byte came
+	broken int         // times that it broke since a connection was of use
+	came   int         // bytes since the last sign of life
+	useful int64       // bytes that this connection brought
 	err    error       // for good
 }
 
 // open asks for the rest.
 func (b *blob) open() error {
 	ctx, cancel := context.WithCancel(b.ctx)
-	c := call{method: http.MethodGet, path: "blobs/" + string(b.want.Digest), header: http.Header{}}
+	c := call{method: http.MethodGet, path: "blobs/" + string(b.want.Digest), header: http.Header{}, long: true}
 	if b.at > 0 {
 		c.header.Set("Range", fmt.Sprintf("bytes=%d-", b.at))
 	}
@@ -73,7 +75,7 @@ func (b *blob) open() error {
 		cancel()
 		return err
 	}
-	b.body, b.cancel = resp.Body, cancel
+	b.body, b.cancel, b.came, b.useful = resp.Body, cancel, 0, 0
 	b.silent = time.AfterFunc(b.repo.c.cfg.Patience, cancel)
 	if skip > 0 {
 		// It does not know ranges: what we have comes again.
@@ -97,12 +99,17 @@ func (b *blob) offset(resp *http.Response) (skip int64, err error) {
 	return 0, nil
 }
 
-// alive reads from the connection, and counts each byte as a sign of life.
+// least is how many bytes are a sign of life: a peer that sends fewer while we wait is as good as
+// silent, and a connection that brought fewer was of no use.
+const least = 4 << 10
+
+// alive reads from the connection, and looks for signs of life.
 type alive struct{ b *blob }
 
 func (a alive) Read(p []byte) (int, error) {
 	n, err := a.b.body.Read(p)
-	if n > 0 {
+	if a.b.came += n; a.b.came >= least {
+		a.b.came = 0
 		a.b.silent.Reset(a.b.repo.c.cfg.Patience)
 	}
 	return n, err
@@ -127,7 +134,9 @@ func (b *blob) Read(p []byte) (int, error) {
 		}
 		n, err := alive{b}.Read(p)
 		if n > 0 {
-			b.broken = 0
+			if b.useful += int64(n); b.useful >= least {
+				b.broken = 0
+			}
 			b.at += int64(n)
 			b.hash.Write(p[:n])
 			if b.want.Size >= 0 && b.at > b.want.Size {
@@ -160,7 +169,7 @@ func (b *blob) verify() error {
 // resume goes on after a break.
 func (b *blob) resume() error {
 	if b.broken++; b.broken > b.repo.c.cfg.Attempts {
-		return fmt.Errorf("blob %s: the connection broke %d times at byte %d of %d", b.want.Digest, b.repo.c.cfg.Attempts, b.at, b.want.Size)
+		return fmt.Errorf("blob %s: the connection broke %d times, or brought next to nothing, at byte %d of %d", b.want.Digest, b.repo.c.cfg.Attempts, b.at, b.want.Size)
 	}
 	if b.broken > 1 {
 		select {

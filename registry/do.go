@@ -29,6 +29,7 @@ type call struct {
 	push   bool
 	mount  string // another repository that a blob may come from
 	once   bool   // an attempt that failed half-way is not repeated here
+	long   bool   // the answer's body may take its time: the caller looks after it
 }
 
 // do makes a request until it is answered with success. The answer's body is the
@@ -59,7 +60,7 @@ func (r *Repository) do(ctx context.Context, c call) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		if !e.mirror && !unreached(err) {
+		if !e.mirror && !unreached(err) && !noHTTP(err) {
 			return nil, err // it is there, and this is what it says
 		}
 		if first == nil || !e.mirror {
@@ -78,6 +79,13 @@ func unreached(err error) bool {
 	var cert *tls.CertificateVerificationError
 	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns) || errors.As(err, &record) || errors.As(err, &cert) ||
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+}
+
+// noHTTP reports whether an answer is what a server says that is spoken to without TLS and
+// wants it.
+func noHTTP(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusBadRequest && e.Code == ""
 }
 
 // better chooses the error that tells more: the last one, as Docker does, unless an
@@ -162,6 +170,10 @@ func (r *Repository) send(ctx context.Context, e *endpoint, c call, scopes []str
 		req.ContentLength = c.size
 		req.GetBody = c.body
 	}
+	limit := r.c.cfg.Patience
+	if c.long {
+		limit = 0
+	}
 	for k, v := range c.header {
 		req.Header[k] = v
 	}
@@ -173,7 +185,7 @@ func (r *Repository) send(ctx context.Context, e *endpoint, c call, scopes []str
 			req.Header.Set("Authorization", auth)
 		}
 	}
-	resp, err := e.http.Do(req)
+	resp, err := hurried(e.http, req, r.c.cfg.Patience, limit)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
@@ -208,7 +220,7 @@ func repeatable(err error) bool {
 	switch {
 	case errors.As(err, &dns):
 		return dns.IsTemporary || dns.IsTimeout
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, errSlow):
 		return true
 	}
 	var op *net.OpError

@@ -33,6 +33,7 @@ type endpoint struct {
 	base     url.URL // scheme and host, and a mirror's path
 	mirror   bool    // for pulling alone
 	insecure bool
+	patience time.Duration // see Config
 	http     *http.Client
 	tokens   tokens
 }
@@ -103,7 +104,7 @@ func (c *Client) endpoint(scheme, name string, insecure bool) (*endpoint, error)
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{base: url.URL{Scheme: scheme, Host: name}, insecure: insecure}
+	e := &endpoint{base: url.URL{Scheme: scheme, Host: name}, insecure: insecure, patience: c.cfg.Patience}
 	e.http = &http.Client{
 		Transport: &http.Transport{
 			Proxy: c.cfg.Proxy, TLSClientConfig: secure, ForceAttemptHTTP2: true,

@@ -94,7 +94,7 @@ func (c *Client) ping(ctx context.Context, e *endpoint, auth string) (*http.Resp
 	if c.cfg.UserAgent != "" {
 		req.Header.Set("User-Agent", c.cfg.UserAgent)
 	}
-	return e.http.Do(req)
+	return hurried(e.http, req, c.cfg.Patience, c.cfg.Patience)
 }
 
 // Found is a repository that a search found.
@@ -156,7 +156,7 @@ func (c *Client) search(ctx context.Context, e *endpoint, term string, limit int
 	if c.cfg.UserAgent != "" {
 		req.Header.Set("User-Agent", c.cfg.UserAgent)
 	}
-	resp, err := e.http.Do(req)
+	resp, err := hurried(e.http, req, c.cfg.Patience, c.cfg.Patience)
 	if err != nil {
 		return nil, err
 	}

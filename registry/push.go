@@ -77,6 +77,17 @@ func (r *Repository) push(ctx context.Context, u Upload) (oci.Descriptor, bool, 
 	if err != nil || mounted {
 		return u.Want, mounted, err
 	}
+	binary := http.Header{"Content-Type": {"application/octet-stream"}}
+	if u.Want.Digest != "" {
+		// All in one request, as its length and its digest are known; it is the registry that
+		// looks whether the bytes are the digest's.
+		resp, err := r.do(ctx, call{method: http.MethodPut, to: withDigest(to, u.Want.Digest), header: binary, body: u.Open, size: u.Want.Size, push: true, once: true})
+		if err != nil {
+			return u.Want, false, err
+		}
+		resp.Body.Close()
+		return u.Want, false, nil
+	}
 	sum, count := sha256.New(), int64(0)
 	body := func() (io.ReadCloser, error) {
 		in, err := u.Open()
@@ -86,16 +97,6 @@ func (r *Repository) push(ctx context.Context, u Upload) (oci.Descriptor, bool, 
 		sum.Reset()
 		count = 0
 		return tee{in, func(p []byte) { sum.Write(p); count += int64(len(p)) }}, nil
-	}
-	binary := http.Header{"Content-Type": {"application/octet-stream"}}
-	if u.Want.Digest != "" {
-		// All in one request, as its length and its digest are known.
-		resp, err := r.do(ctx, call{method: http.MethodPut, to: withDigest(to, u.Want.Digest), header: binary, body: body, size: u.Want.Size, push: true, once: true})
-		if err != nil {
-			return u.Want, false, err
-		}
-		resp.Body.Close()
-		return u.Want, false, nil
 	}
 	resp, err := r.do(ctx, call{method: http.MethodPatch, to: to, header: binary, body: body, size: -1, push: true, once: true})
 	if err != nil {

@@ -148,9 +148,13 @@ func (r *Repository) Stat(ctx context.Context, tag string) (oci.Descriptor, erro
 
 // Tags lists all tags, over as many pages as there are.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
-	const most = 100_000
+	const most, mostPages = 100_000, 10_000
 	var tags []string
+	pages := 0
 	for path := "tags/list"; path != ""; {
+		if pages++; pages > mostPages {
+			return nil, fmt.Errorf("list the tags of %s: more than %d pages", r.path, mostPages)
+		}
 		resp, err := r.do(ctx, call{method: http.MethodGet, path: path})
 		if err != nil {
 			return nil, err
