@@ -214,18 +214,17 @@ var errMismatch = errors.New("not what was promised")
 // kept as it came, so that it can be pushed again to the byte.
 func (p *pull) fetch(ctx context.Context, a *arrival) (*layer.Staged, error) {
 	short := a.blob.Digest.Short()
-	if f, err := p.i.Blobs.Open(a.blob.Digest); err == nil { // of an image that had the layer on another
-		defer f.Close()
-		a.tr.tell(step(short, "Download complete"))
-		return p.i.Layers.Stage(ctx, f)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if st, err := p.here(ctx, a); st != nil || err != nil {
+		return st, err
 	}
 	part, err := p.i.Blobs.Partial(ctx, a.blob.Digest)
 	if err != nil {
 		return nil, err
 	}
 	defer part.Leave()
+	if st, err := p.here(ctx, a); st != nil || err != nil { // another pull was at it, and has brought it
+		return st, err
+	}
 	in := io.Reader(part.Had())
 	if part.Size() < a.blob.Size || a.blob.Size <= 0 {
 		rest, err := p.repo.Blob(ctx, a.blob, part.Size(), part.Hash())
@@ -245,6 +244,21 @@ func (p *pull) fetch(ctx context.Context, a *arrival) (*layer.Staged, error) {
 	}
 	a.tr.tell(step(short, "Download complete"))
 	return st, nil
+}
+
+// here makes a layer of a blob that is here: of an image that has it on another layer. It
+// gives nil when it is not.
+func (p *pull) here(ctx context.Context, a *arrival) (*layer.Staged, error) {
+	f, err := p.i.Blobs.Open(a.blob.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	a.tr.tell(step(a.blob.Digest.Short(), "Download complete"))
+	return p.i.Layers.Stage(ctx, f)
 }
 
 // broken tells why a layer did not come. What came of one that is not what was promised
