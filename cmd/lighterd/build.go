@@ -8,6 +8,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/build"
+	"lighter/engine/container"
 	"lighter/kernel"
 	"lighter/oci"
 	"lighter/store/layer"
@@ -19,13 +20,15 @@ func (p *parts) openBuilds(ctx context.Context) (err error) {
 	if err := steps.Sweep(ctx); err != nil {
 		return err
 	}
+	lender := container.NewLender(p.containers)
 	p.builds, err = build.Open(build.Deps{
 		Log: slog.Default(), Root: p.root, Layers: buildLayers{p.layers, p.layers.Writable()}, Images: p.images, Blobs: p.images.Blobs,
-		Containers: p.containers, Steps: steps, Platforms: platforms,
+		Containers: p.containers, Steps: steps, Networks: lender, Platforms: platforms,
 	})
 	if err != nil {
 		return err
 	}
+	p.later(func() error { lender.Close(); return nil })
 	p.later(p.builds.Close)
 	return nil
 }

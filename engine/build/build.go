@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,15 +31,20 @@ type Builder struct {
 	slots   chan struct{} // one for each program that runs at this moment
 	digests memo
 	stats   contextStats
+	mounts  cacheDirs
 }
 
 // Open reads what builds left. Its cache holds its layers from now on.
 func Open(d Deps) (*Builder, error) {
 	b := &Builder{Deps: d, sent: contexts{dirs: map[string]*sent{}}, waiting: waiting{kept: map[string]*delivery{}}}
+	b.slots = make(chan struct{}, cmp.Or(d.Parallel, runtime.GOMAXPROCS(0)))
 	there := func(top string) bool { _, err := d.Layers.Get(top); return err == nil }
 	var err error
 	if err = os.MkdirAll(d.Root.Path("build"), 0o700); err == nil {
 		b.cache, err = openCache(d.Root.Path("build", "cache"), d.Log, there, b.hold)
+	}
+	if err == nil {
+		err = b.mounts.open(d.Root, b.now)
 	}
 	if err == nil {
 		err = b.stats.open(d.Root.Path("build", "stats"))

@@ -69,4 +69,6 @@ type Networks interface {
 	// Lend gives a namespace that has a way out, with what /etc/resolv.conf is to hold; give it back
 	// by release. One that a step with rights over its network has had is not lent again.
 	Lend(ctx context.Context) (ns *os.File, resolv []byte, release func(reuse bool), err error)
+	// Resolv is what /etc/resolv.conf is to hold on the host's network, or on none.
+	Resolv(host bool) ([]byte, error)
 }

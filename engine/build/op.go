@@ -30,6 +30,8 @@ func newOp(o *pb.Op) (op, error) {
 	switch kind := o.Op.(type) {
 	case *pb.Op_Source:
 		return newSource(o, kind.Source)
+	case *pb.Op_Exec:
+		return newExecOp(o, kind.Exec)
 	case *pb.Op_File:
 		return newFileOp(o, kind.File)
 	case *pb.Op_Merge:

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,11 @@ func (b *Builder) Usage(ctx context.Context, f api.Filters) ([]api.BuildCache, e
 		return nil, err
 	}
 	list := []api.BuildCache{}
-	for _, p := range b.pieces() {
+	pieces, err := b.pieces()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pieces {
 		if pass(p.told) {
 			list = append(list, p.told)
 		}
@@ -31,12 +36,15 @@ type piece struct {
 	told   api.BuildCache
 	used   time.Time
 	record *record // nil for a cache mount
-	drop   func() (freed int64, err error)
+	drop   func() (freed int64, ok bool, err error)
 }
 
 // pieces gives all that the cache holds, the least recently used first.
-func (b *Builder) pieces() []piece {
-	var out []piece
+func (b *Builder) pieces() ([]piece, error) {
+	out, err := b.mounts.pieces()
+	if err != nil {
+		return nil, err
+	}
 	seen := map[string]bool{} // layers that were counted
 	for _, r := range b.cache.all() {
 		c := api.BuildCache{
@@ -57,7 +65,8 @@ func (b *Builder) pieces() []piece {
 		key := r.Key
 		out = append(out, piece{told: c, used: r.Used, record: b.cache.named(key)})
 	}
-	return out
+	slices.SortStableFunc(out, func(a, b piece) int { return a.used.Compare(b.used) })
+	return out, nil
 }
 
 // idSize is how much of a key is shown: as much as BuildKit's ids have.
@@ -128,7 +137,10 @@ func (b *Builder) Prune(ctx context.Context, o api.BuildPrune) (api.BuildPruned,
 	if err != nil {
 		return out, err
 	}
-	pieces := b.pieces()
+	pieces, err := b.pieces()
+	if err != nil {
+		return out, err
+	}
 	var total int64
 	for _, p := range pieces {
 		total += p.told.Size
@@ -177,8 +189,7 @@ func (b *Builder) budget(o api.BuildPrune, total int64) (most int64, bounded boo
 // dropPiece drops a piece. Ok is false when somebody has come to use it.
 func (b *Builder) dropPiece(p piece) (freed int64, ok bool, err error) {
 	if p.record == nil {
-		freed, err = p.drop()
-		return freed, err == nil, err
+		return p.drop()
 	}
 	sizes := map[string]int64{}
 	for _, top := range p.record.Tops {
