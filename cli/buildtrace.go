@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -89,6 +90,7 @@ func (t *buildTrace) vertex(n *api.BuildVertex) {
 	}
 	key := n.Started.UnixNano()
 	if n.Completed != nil {
+		maps.DeleteFunc(v.spans, func(start int64, took *time.Duration) bool { return took == nil && start <= key })
 		took := n.Completed.Sub(*n.Started)
 		v.spans[key] = &took
 		v.news.end = true
