@@ -187,19 +187,19 @@ func (r *Root) Path(elem ...string) string {
 
 // Temp makes a folder in tmp, of mode 0700. Its name begins with prefix.
 func (r *Root) Temp(prefix string) (string, error) {
-	path := r.Path("tmp", r.name(prefix))
+	path := r.Path("tmp", r.Name(prefix))
 	return path, os.Mkdir(path, 0o700)
 }
 
 // TempFile makes an empty file in tmp, of mode 0600. Its name begins with prefix.
 func (r *Root) TempFile(prefix string) (*os.File, error) {
-	return os.OpenFile(r.Path("tmp", r.name(prefix)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return os.OpenFile(r.Path("tmp", r.Name(prefix)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // Trash takes the file or folder at path away: it is gone when Trash returns, and
 // deleted in the background. Nothing there is no error.
 func (r *Root) Trash(path string) error {
-	err := os.Rename(path, r.Path("trash", r.name(filepath.Base(path))))
+	err := os.Rename(path, r.Path("trash", r.Name(filepath.Base(path))))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -221,8 +221,8 @@ func (r *Root) Erase(path string) error {
 	return dir.RemoveAll(filepath.Base(path), func() bool { return false })
 }
 
-// name makes a name that nobody has, short enough whatever prefix is.
-func (r *Root) name(prefix string) string {
+// Name makes a name that nobody has, short enough whatever prefix is.
+func (r *Root) Name(prefix string) string {
 	return fmt.Sprintf("%.80s-%s-%d", prefix, r.nonce, r.unique.Add(1))
 }
 

@@ -210,6 +210,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		return err
 	}
 	writable := p.layers.Writable()
+	p.later(writable.Close)
 	cs, err := container.New(ctx, container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: writable, Images: images{p.images},
 		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Trees: writable, Commits: images{p.images}, Host: host,

@@ -223,13 +223,10 @@ func newContainer(cs *Containers, r *record, h history, p phase) *container {
 	return c
 }
 
-// lay makes the folder, the writable layer and the working folder in it, the volumes,
+// lay makes the folder with the writable layer, and the working folder in it, the volumes,
 // then the record.
 func (c *container) lay(ctx context.Context, mounts []mount) error {
 	r := c.now().record
-	if err := os.Mkdir(c.dir, 0o710); err != nil {
-		return fmt.Errorf("create container: %w", err)
-	}
 	if err := c.cs.Layers.Create(c.id, r.Top, r.Host.AutoRemove); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}

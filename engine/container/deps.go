@@ -67,8 +67,8 @@ type Keeper interface {
 
 // Layers keeps the writable layers of containers, each in its container's folder.
 type Layers interface {
-	// Create makes a writable layer on an image's top layer (empty for none). A
-	// volatile one may skip syncing: it does not outlive a crash of the machine.
+	// Create makes the folder, and in it a writable layer on an image's top layer (empty
+	// for none). A volatile one may skip syncing: it does not outlive a crash of the machine.
 	Create(id, top string, volatile bool) error
 	// Adopt tells of one that an earlier engine made; Forget, that a container's folder
 	// has gone.

@@ -14,7 +14,7 @@ import (
 // is staged in the end is what a copy made only then would be.
 func TestCaptureRefreshed(t *testing.T) {
 	root, s := open(t)
-	w := s.Writable()
+	w := writable(t, s)
 	const id = "c0ffee"
 	if err := w.Create(id, "", false); err != nil {
 		t.Fatal(err)

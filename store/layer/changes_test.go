@@ -18,7 +18,7 @@ import (
 func TestChanges(t *testing.T) {
 	root, s := open(t)
 	l := commit(t, s, "", tarOf(t, "a/", "a/x", "a/y", "b/", "b/z", "c", "d -> a", "e/", "e/1", "e/2", "f/", "f/k", "g"))
-	w := s.Writable()
+	w := writable(t, s)
 	if err := w.Create("c1", l.ChainID, false); err != nil {
 		t.Fatal(err)
 	}

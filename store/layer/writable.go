@@ -22,7 +22,8 @@ import (
 // image's layers lies the init layer, made once for each image: the places that mounts
 // need, which are thus never the container's own changes.
 type Writable struct {
-	s *Store
+	s      *Store
+	spares spares
 
 	mu   sync.Mutex
 	each map[string]rw // by container
@@ -32,7 +33,12 @@ type Writable struct {
 const noLayers = "none"
 
 // Writable gives the writable layers.
-func (s *Store) Writable() *Writable { return &Writable{s: s, each: map[string]rw{}} }
+func (s *Store) Writable() *Writable {
+	return &Writable{s: s, spares: spares{root: s.root}, each: map[string]rw{}}
+}
+
+// Close takes away what was made ahead.
+func (w *Writable) Close() error { return w.spares.close() }
 
 // rw is what a writable layer stands on.
 type rw struct {
@@ -72,7 +78,7 @@ func (w *Writable) dir(id string) (string, error) {
 	return w.s.root.Path("containers", id), nil
 }
 
-// Create makes a writable layer on an image's top layer ("" for none). A volatile one
+// Create makes a container's folder, and in it a writable layer on an image's top layer ("" for none). A volatile one
 // is never synced to disk: it does not outlive a crash of the machine.
 func (w *Writable) Create(id, top string, volatile bool) error {
 	dir, err := w.dir(id)
@@ -84,16 +90,7 @@ func (w *Writable) Create(id, top string, volatile bool) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	if err := os.Mkdir(dir+"/upper", 0o755); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir+"/upper", 0o755); err != nil { // whatever the umask
-		return err
-	}
-	if err := os.Mkdir(dir+"/work", 0o700); err != nil {
+	if err := w.spares.take(dir); err != nil {
 		return err
 	}
 	w.Adopt(id, top, volatile)

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -17,7 +18,7 @@ func TestWritable(t *testing.T) {
 	os.Mkdir(canary, 0o700)
 	// A hostile image: its places are links out, and files where folders must be.
 	l := commit(t, s, "", tarOf(t, "bin/", "bin/sh", "dev -> "+canary, "etc/", "etc/hosts -> "+canary+"/hosts", "etc/mtab", "proc"))
-	w := s.Writable()
+	w := writable(t, s)
 	const id = "c0ffee"
 	if err := w.Create(id, l.ChainID, true); err != nil {
 		t.Fatal(err)
@@ -65,7 +66,7 @@ func TestWritable(t *testing.T) {
 
 func TestWritableOnNothing(t *testing.T) {
 	_, s := open(t)
-	w := s.Writable()
+	w := writable(t, s)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -99,7 +100,7 @@ func TestWritableOnNothing(t *testing.T) {
 // A look into a container that does not run, and then its start.
 func TestMountBriefly(t *testing.T) {
 	root, s := open(t)
-	w := s.Writable()
+	w := writable(t, s)
 	if err := w.Create("c1", "", false); err != nil {
 		t.Fatal(err)
 	}
@@ -120,5 +121,51 @@ func TestMountBriefly(t *testing.T) {
 			t.Errorf("mount %d has %v", i, got)
 		}
 		m.Close()
+	}
+}
+
+// writable gives writable layers whose spare folders are gone before the test's are.
+func writable(t testing.TB, s *Store) *Writable {
+	w := s.Writable()
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// Folders are as good when they were made ahead, and those that nobody took do not stay.
+func TestSpares(t *testing.T) {
+	root, s := open(t)
+	w := s.Writable()
+	defer w.Close()
+	for i := range 5 {
+		id := fmt.Sprint("c", i)
+		if err := w.Create(id, "", false); err != nil {
+			t.Fatal(err)
+		}
+		for name, mode := range map[string]os.FileMode{"": 0o710, "upper": 0o755, "work": 0o700} {
+			st, err := os.Stat(root.Path("containers", id, name))
+			if err != nil || st.Mode() != os.ModeDir|mode {
+				t.Errorf("%s: %v, %v", name, st.Mode(), err)
+			}
+		}
+		w.spares.work.Wait()
+		if left, _ := os.ReadDir(root.Path("tmp")); len(left) != sparesKept {
+			t.Errorf("%d spare folders, not %d", len(left), sparesKept)
+		}
+	}
+	if err := w.Create("c1", "", false); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a container's folder was replaced: %v", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(root.Path("tmp")); len(left) != 0 {
+		t.Errorf("%d spare folders stay", len(left))
+	}
+	if err := w.Create("last", "", false); err != nil { // a create that the end overtook
+		t.Error(err)
 	}
 }
