@@ -127,9 +127,14 @@ func (j *job) run(ctx context.Context, v *vertex, in []outcome, k *key) (out []o
 	if k != nil && j.request.Explain {
 		missed = j.b.cache.explain(v.name, k, v.noCache)
 	}
-	begun := j.begin(v, missed)
+	quick, ok := v.do.(interface{ instant(j *job) bool })
+	var begun time.Time
+	if !ok {
+		begun = j.begin(v, missed)
+	}
 	const tries = 3 // that another build lets go of the very layers between their making and our hold is rare
 	for range tries {
+		err = nil
 		if _, source := v.op.Op.(*pb.Op_Source); !source {
 			err = j.date(ctx)
 		}
@@ -147,9 +152,12 @@ func (j *job) run(ctx context.Context, v *vertex, in []outcome, k *key) (out []o
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if quick, ok := v.do.(interface{ instant(j *job) bool }); err == nil && ok && quick.instant(j) {
+	if ok && err == nil && quick.instant(j) {
 		j.found(v)
 		return out, nil
+	}
+	if ok {
+		begun = j.begin(v, missed)
 	}
 	j.end(v, begun, err)
 	if err != nil {
