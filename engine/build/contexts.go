@@ -63,7 +63,14 @@ func lay(ctx context.Context, j *job, t *tree.Source) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d, err := newDesk(j, "")
+	at := t.Date
+	if at.IsZero() {
+		at = x.Newest()
+	}
+	if at, err = (dater{j}).until(nil, at); err != nil {
+		return "", err
+	}
+	d, err := newDesk(j, "", at)
 	if err != nil {
 		return "", err
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 
@@ -28,6 +29,7 @@ type fileRun struct {
 	sources map[int]*tree.Source // by index, opened
 	views   []*os.File
 	desk    *desk // where the last action has left off
+	until   time.Time
 }
 
 func (r *fileRun) close() {
@@ -177,6 +179,9 @@ func (f *fileOp) run(ctx context.Context, j *job, v *vertex, in []outcome) (out 
 	r := &fileRun{op: f, job: j, in: in, made: map[int]string{}}
 	defer r.close()
 	ends := f.ends()
+	if r.until, err = r.bound(ctx); err != nil {
+		return nil, err
+	}
 	for n, raw := range f.actions {
 		a, _ := actionOf(raw)
 		if err := r.begin(ctx, n, &a); err != nil {
@@ -222,6 +227,31 @@ func (f *fileOp) ends() map[int]bool {
 	return ends
 }
 
+// bound is the time that nothing which the actions make is newer than: that of the newest layer or file which they
+// stand on.
+func (r *fileRun) bound(ctx context.Context) (time.Time, error) {
+	var newest time.Time
+	for _, raw := range r.op.actions {
+		a, _ := actionOf(raw)
+		n := int(a.SecondaryInput)
+		if a.copy == nil || n < 0 || n >= r.op.inputs || r.in[n].tree == nil {
+			continue
+		}
+		at := r.in[n].tree.Date
+		if at.IsZero() {
+			x, err := r.picked(ctx, &a)
+			if err != nil {
+				return at, err
+			}
+			at = x.Newest()
+		}
+		if at.After(newest) {
+			newest = at
+		}
+	}
+	return dater{r.job}.until(r.in, newest)
+}
+
 // begin makes ready what an action writes to.
 func (r *fileRun) begin(ctx context.Context, n int, a *action) error {
 	if r.desk != nil && int(a.Input) == r.op.inputs+n-1 {
@@ -231,7 +261,7 @@ func (r *fileRun) begin(ctx context.Context, n int, a *action) error {
 	if err != nil {
 		return err
 	}
-	r.desk, err = newDesk(r.job, top)
+	r.desk, err = newDesk(r.job, top, r.until)
 	return err
 }
 
@@ -283,18 +313,19 @@ func (r *fileRun) copy(ctx context.Context, a *action, owner *tree.Owner) error 
 // desk is a layer on its way, to which actions write.
 type desk struct {
 	work   *layer.Work
+	until  time.Time // nothing in it is newer
 	target *tree.Target
 	files  []*os.File // upper and lower
 	root   *os.File   // or a mount
 }
 
 // newDesk begins a layer on top of others.
-func newDesk(j *job, top string) (*desk, error) {
+func newDesk(j *job, top string, until time.Time) (*desk, error) {
 	work, err := j.b.Layers.Work(top)
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{work: work}
+	d := &desk{work: work, until: until}
 	upper, err := work.Upper()
 	if err != nil {
 		return nil, errors.Join(err, d.work.Discard())
@@ -308,7 +339,7 @@ func newDesk(j *job, top string) (*desk, error) {
 		}
 		d.files = append(d.files, lower)
 	}
-	if d.target, err = tree.NewTarget(upper, lower, j.epoch); err != nil {
+	if d.target, err = tree.NewTarget(upper, lower, d.until); err != nil {
 		d.drop()
 		return nil, err
 	}
@@ -325,7 +356,7 @@ func (d *desk) mount(j *job) (*os.File, error) {
 		return nil, err
 	}
 	if d.root, err = d.work.Files(); err == nil {
-		d.target, err = tree.NewTarget(d.root, nil, j.epoch)
+		d.target, err = tree.NewTarget(d.root, nil, d.until)
 	}
 	return d.root, err
 }
@@ -353,7 +384,7 @@ func (d *desk) commit(ctx context.Context, j *job) (string, error) {
 	if err := d.leave(); err != nil {
 		return "", errors.Join(err, d.work.Discard())
 	}
-	l, err := d.work.Commit(ctx, j.epoch)
+	l, err := d.work.Commit(ctx, d.until)
 	return l.ChainID, err
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/moby/buildkit/solver/pb"
-
 	"lighter/api"
 )
 
@@ -80,6 +78,9 @@ func (j *job) reach(ctx context.Context, v *vertex, s *visit) (err error) {
 		s.out, err = j.run(ctx, v, in, nil)
 		return err
 	}
+	if err := (dater{j}).bounded(s.key, in); err != nil {
+		return j.failed(v, err)
+	}
 	s.out, s.cached, err = j.once(ctx, v, s.key, in)
 	return err
 }
@@ -134,13 +135,7 @@ func (j *job) run(ctx context.Context, v *vertex, in []outcome, k *key) (out []o
 	}
 	const tries = 3 // that another build lets go of the very layers between their making and our hold is rare
 	for range tries {
-		err = nil
-		if _, source := v.op.Op.(*pb.Op_Source); !source {
-			err = j.date(ctx)
-		}
-		if err == nil {
-			out, err = v.do.run(ctx, j, v, in)
-		}
+		out, err = v.do.run(ctx, j, v, in)
 		if err != nil {
 			break
 		}

@@ -338,6 +338,22 @@ func (s *Source) Newest(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
+	return newestIn(n), nil
+}
+
+// Newest is the time of the newest file that is taken, as Source's.
+func (x *Picked) Newest() time.Time {
+	var newest time.Time
+	for i := range x.matches {
+		if at := newestIn(&node{kids: []node{x.matches[i].root}}); at.After(newest) {
+			newest = at
+		}
+	}
+	return newest
+}
+
+// newestIn is the time of the newest file beneath a folder; zero for none.
+func newestIn(n *node) time.Time {
 	var at linux.Time
 	var walk func(n *node)
 	walk = func(n *node) {
@@ -351,9 +367,9 @@ func (s *Source) Newest(ctx context.Context) (time.Time, error) {
 	}
 	walk(n)
 	if at == (linux.Time{}) {
-		return time.Time{}, nil
+		return time.Time{}
 	}
-	return time.Unix(at.Sec, at.Nsec), nil
+	return time.Unix(at.Sec, at.Nsec)
 }
 
 // ReadFile reads a regular file from an offset on, links followed, at most limit bytes of it: more are an
