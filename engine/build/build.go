@@ -37,7 +37,7 @@ type Builder struct {
 // Open reads what builds left. Its cache holds its layers from now on.
 func Open(d Deps) (*Builder, error) {
 	b := &Builder{Deps: d, sent: contexts{dirs: map[string]*sent{}}, waiting: waiting{kept: map[string]*delivery{}}}
-	b.slots = make(chan struct{}, cmp.Or(d.Parallel, runtime.GOMAXPROCS(0)))
+	b.slots = make(chan struct{}, cmp.Or(d.Parallel, max(8, 4*runtime.GOMAXPROCS(0))))
 	there := func(top string) bool { _, err := d.Layers.Get(top); return err == nil }
 	var err error
 	if err = os.MkdirAll(d.Root.Path("build"), 0o700); err == nil {

@@ -29,7 +29,7 @@ type Deps struct {
 	Networks   Networks
 	Platforms  func() []api.Platform // that this machine can run, its own first
 
-	Parallel int              // RUN steps at a time; 0 for as many as there are processors
+	Parallel int              // RUN steps at a time; 0 for four a processor: most wait for disks and networks
 	Clock    func() time.Time // nil for the machine's
 }
 

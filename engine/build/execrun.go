@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -35,6 +36,7 @@ type execRun struct {
 	rootfs  *os.File
 	mounts  []specs.Mount
 	places  []layer.Place
+	until   time.Time           // nothing that it writes is newer
 	sources map[string]*os.File // by where they lie
 	files   []task.File
 	env     []string // secrets
@@ -368,7 +370,7 @@ func (r *execRun) commit(ctx context.Context) ([]outcome, error) {
 		out[n] = o
 	}
 	for n, w := range r.outs {
-		l, err := w.Commit(ctx, r.job.epoch)
+		l, err := w.Commit(ctx, r.until)
 		if err != nil {
 			return nil, err
 		}
@@ -382,7 +384,7 @@ func (r *execRun) keep(ctx context.Context, e *exitError) error {
 	if err := r.unmount(); err != nil {
 		return err
 	}
-	l, err := r.work.Commit(ctx, r.job.epoch)
+	l, err := r.work.Commit(ctx, r.until)
 	if err != nil {
 		return fmt.Errorf("keep the state of the step: %w", err)
 	}

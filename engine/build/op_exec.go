@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 
@@ -249,10 +250,10 @@ func (e *execOp) keyMount(ctx context.Context, k *key, n int, m *pb.Mount, in []
 
 // run runs the program, and makes layers of what it wrote.
 func (e *execOp) run(ctx context.Context, j *job, v *vertex, in []outcome) (out []outcome, err error) {
-	if err := j.date(ctx); err != nil {
+	r := &execRun{execOp: e, job: j, v: v, in: in, sources: map[string]*os.File{}}
+	if r.until, err = (dater{j}).until(in, time.Time{}); err != nil {
 		return nil, err
 	}
-	r := &execRun{execOp: e, job: j, v: v, in: in, sources: map[string]*os.File{}}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.prepare(ctx); err != nil {
 		return nil, err

@@ -186,13 +186,17 @@ func (s *httpSource) run(ctx context.Context, j *job, _ *vertex, _ []outcome) (_
 	if d.Digest != want {
 		return nil, api.Errorf(api.Invalid, "digest mismatch for %s: %s (expected: %s)", redacted(s.url), d.Digest, want)
 	}
-	desk, err := newDesk(j, "")
-	if err != nil {
-		return nil, err
-	}
 	at := time.Unix(0, 0)
 	if t, err := http.ParseTime(d.Modified); err == nil {
 		at = t
+	}
+	until, err := (dater{j}).until(nil, at)
+	if err != nil {
+		return nil, err
+	}
+	desk, err := newDesk(j, "", until)
+	if err != nil {
+		return nil, err
 	}
 	made := tree.Made{Mode: s.mode, Owner: &tree.Owner{UID: s.uid, GID: s.gid}, Time: &at}
 	if err := desk.target.Place(d.file, cmp.Or(s.name, d.Name), made); err != nil {
