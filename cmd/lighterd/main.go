@@ -21,6 +21,9 @@ import (
 )
 
 func main() {
+	if err := shield(); err != nil {
+		fmt.Fprintf(os.Stderr, "lighterd: its program is not guarded from what builds run: %v\n", err)
+	}
 	if len(os.Args) > 2 && os.Args[1] == "cli" {
 		os.Exit(commandLine(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}

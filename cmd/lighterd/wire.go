@@ -256,7 +256,11 @@ func findLighter(asked string) (string, error) {
 	if asked != "" {
 		return filepath.Abs(asked)
 	}
-	if self, err := os.Executable(); err == nil {
+	self, err := program, error(nil)
+	if self == "" {
+		self, err = os.Executable()
+	}
+	if err == nil {
 		beside := filepath.Join(filepath.Dir(self), "lighter")
 		if st, err := os.Stat(beside); err == nil && st.Mode().IsRegular() {
 			return beside, nil
