@@ -6,8 +6,12 @@ import (
 	"os"
 	"path/filepath"
 
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"lighter/api"
 	"lighter/engine/build"
+	"lighter/engine/buildkit"
 	"lighter/engine/container"
 	"lighter/kernel"
 	"lighter/oci"
@@ -30,7 +34,22 @@ func (p *parts) openBuilds(ctx context.Context) (err error) {
 	}
 	p.later(func() error { lender.Close(); return nil })
 	p.later(p.builds.Close)
+	p.images.Sweep(ctx) // not before: now all that needs a layer has it
+	p.buildkit, err = buildkit.New(ctx, buildkit.Config{Builder: p.builds, Dir: p.root.Path("build", "sent"), Worker: p.worker})
+	if err != nil {
+		return err
+	}
+	p.later(func() error { p.buildkit.Close(); return nil })
 	return nil
+}
+
+// worker is what the builder is to BuildKit's clients.
+func (p *parts) worker() gwclient.WorkerInfo {
+	w := gwclient.WorkerInfo{ID: p.facts.ID, Labels: map[string]string{}}
+	for _, pl := range platforms() {
+		w.Platforms = append(w.Platforms, ocispecs.Platform{OS: pl.OS, Architecture: pl.Architecture, Variant: pl.Variant})
+	}
+	return w
 }
 
 // platforms are those that this machine can run.

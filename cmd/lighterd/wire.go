@@ -13,6 +13,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/build"
+	"lighter/engine/buildkit"
 	"lighter/engine/container"
 	"lighter/engine/event"
 	"lighter/engine/image"
@@ -52,6 +53,7 @@ type parts struct {
 	volumes    *volume.Volumes
 	containers *container.Containers
 	builds     *build.Builder
+	buildkit   *buildkit.Server
 	server     *server.Server
 
 	mu    sync.Mutex // guards facts, which a reload changes
@@ -228,7 +230,6 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	p.later(p.keeper.Close)
 	p.containers = cs
 	close(p.settled)
-	p.images.Sweep(ctx)
 	container.Revive(cs)
 	p.later(func() error { cs.Close(); return nil })
 	return nil
@@ -244,7 +245,7 @@ func (p *parts) openServer(context.Context) error {
 	p.later(func() error { slimmer.Stop(); return nil })
 	p.server = server.New(server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
-		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes, Builds: builds{p.builds},
+		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes, Builds: builds{p.builds}, BuildKit: p.buildkit,
 		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
 	})
 	return nil

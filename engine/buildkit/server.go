@@ -13,6 +13,7 @@ import (
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/util/bklog"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc"
 
@@ -56,6 +57,7 @@ type Server struct {
 
 // New makes a server. ctx ends what it does.
 func New(ctx context.Context, config Config) (*Server, error) {
+	bklog.L.Logger.SetOutput(io.Discard) // of the library's session: that a client has left is no trouble
 	sessions, err := session.NewManager()
 	if err != nil {
 		return nil, err

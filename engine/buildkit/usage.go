@@ -84,6 +84,9 @@ func filtersOf(texts []string) (api.Filters, error) {
 		return nil, status.Error(codes.Unimplemented, "several alternative filters are not applied: give one, its parts between commas")
 	}
 	for _, text := range texts {
+		if text == "" {
+			continue // as Docker's client sends for none
+		}
 		for clause := range strings.SplitSeq(text, ",") {
 			name, value, _ := strings.Cut(clause, "==")
 			if strings.ContainsAny(name, "~!<>=\"") {
