@@ -267,7 +267,7 @@ func (r *execRun) takeCaches(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if m.Output != int64(pb.SkipOutput) {
+		if outOf(m) != none {
 			r.given[m.Output] = outcome{top: top}
 		}
 		key := hashOf(m.CacheOpt.ID, top)

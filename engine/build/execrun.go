@@ -103,7 +103,7 @@ func (r *execRun) prepare(ctx context.Context) error {
 	if r.work, err = r.begin(ctx, base); err != nil {
 		return err
 	}
-	if r.root.Output != int64(pb.SkipOutput) {
+	if outOf(r.root) != none {
 		r.outs[r.root.Output] = r.work
 	}
 	if sel := path.Join("/", r.root.Selector); sel != "/" {
@@ -198,7 +198,7 @@ func (r *execRun) mountFiles(ctx context.Context, m *pb.Mount, dest string) erro
 	if m.Input >= 0 {
 		from = r.in[m.Input]
 	}
-	keeps := m.Output != int64(pb.SkipOutput)
+	keeps := outOf(m) != none
 	var root *os.File
 	switch {
 	case m.Readonly && m.Input >= 0:

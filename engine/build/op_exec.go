@@ -42,13 +42,14 @@ func newExecOp(o *pb.Op, exec *pb.ExecOp) (op, error) {
 		if err := e.check(m); err != nil {
 			return nil, err
 		}
-		if m.Output == int64(pb.SkipOutput) {
+		out := outOf(m)
+		if out == none {
 			continue
 		}
-		if m.Output < 0 || outputs[m.Output] {
-			return nil, api.Errorf(api.Invalid, "duplicate output %d", m.Output)
+		if out < 0 || outputs[out] {
+			return nil, api.Errorf(api.Invalid, "duplicate output %d", out)
 		}
-		outputs[m.Output] = true
+		outputs[out] = true
 	}
 	for n := range len(outputs) {
 		if !outputs[int64(n)] {
@@ -60,6 +61,17 @@ func newExecOp(o *pb.Op, exec *pb.ExecOp) (op, error) {
 	}
 	e.outcomes = len(outputs)
 	return e, nil
+}
+
+// none is the outcome of a mount that becomes none.
+const none = int64(pb.SkipOutput)
+
+// outOf is the outcome that a mount becomes. What is no folder of files becomes none, whatever is said of it.
+func outOf(m *pb.Mount) int64 {
+	if m.MountType != pb.MountType_BIND && m.MountType != pb.MountType_CACHE {
+		return none
+	}
+	return m.Output
 }
 
 // check refuses a mount that no front end asks for.
@@ -219,7 +231,7 @@ func (e *execOp) keyMount(ctx context.Context, k *key, n int, m *pb.Mount, in []
 	if m == e.root {
 		name = "base"
 	}
-	what := fmt.Sprintf("%s ro=%t out=%d", strings.ToLower(m.MountType.String()), m.Readonly, m.Output)
+	what := fmt.Sprintf("%s ro=%t out=%d", strings.ToLower(m.MountType.String()), m.Readonly, outOf(m))
 	switch m.MountType {
 	case pb.MountType_SECRET:
 		what += fmt.Sprintf(" %s %d:%d %o", m.SecretOpt.ID, m.SecretOpt.Uid, m.SecretOpt.Gid, m.SecretOpt.Mode)
