@@ -2,7 +2,9 @@ package build
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"lighter/api"
@@ -28,6 +30,7 @@ func document(config, base []byte, diffs []string, epoch time.Time, classic bool
 	var said, below struct {
 		Created *time.Time
 		History []history
+		Config  struct{ Healthcheck *healthcheck }
 	}
 	if err := json.Unmarshal(config, &said); err != nil {
 		return nil, api.Errorf(api.Invalid, "the image's config makes no sense: %v", err)
@@ -46,6 +49,7 @@ func document(config, base []byte, diffs []string, epoch time.Time, classic bool
 			h.Created = &epoch
 		}
 	}
+	wordProbe(list[min(len(below.History), len(list)):], said.Config.Healthcheck)
 	if classic {
 		list = classicHistory(list, len(below.History), diffs)
 	}
@@ -69,6 +73,23 @@ func document(config, base []byte, diffs []string, epoch time.Time, classic bool
 		fields[name] = text
 	}
 	return json.Marshal(fields)
+}
+
+// healthcheck has the fields of HEALTHCHECK in the order in which Docker prints them.
+type healthcheck struct {
+	Test                                          []string
+	Interval, Timeout, StartPeriod, StartInterval time.Duration
+	Retries                                       int
+}
+
+// wordProbe words the last HEALTHCHECK as Docker 28 does, whose BuildKit is older than ours.
+func wordProbe(list []history, h *healthcheck) {
+	for n := len(list) - 1; n >= 0 && h != nil; n-- {
+		if strings.HasPrefix(list[n].CreatedBy, "HEALTHCHECK {") {
+			list[n].CreatedBy = fmt.Sprintf("HEALTHCHECK %q", any(h))
+			return
+		}
+	}
 }
 
 // fit makes the history have as many layers as there are.
