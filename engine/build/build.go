@@ -82,6 +82,9 @@ func (b *Builder) Build(ctx context.Context, r *api.BuildRequest, tell func(api.
 // the result, or the error that it returns as well. What it has made by then stays in the cache, also when it
 // fails, or ctx ends.
 func (b *Builder) Run(ctx context.Context, a Ask, tell func(api.BuildMessage)) error {
+	if a.Request.Verify {
+		return b.verify(ctx, a, tell)
+	}
 	j := b.newJob(ctx, a, tell)
 	tell(api.BuildMessage{ID: j.id})
 	defer j.close()

@@ -29,15 +29,16 @@ type noLayers struct{ settled int }
 func (*noLayers) Get(id string) (layer.Layer, error) {
 	return layer.Layer{}, fmt.Errorf("%w: %s", layer.ErrNotFound, id)
 }
-func (*noLayers) View(string) (*os.File, error)                   { return nil, errors.ErrUnsupported }
-func (*noLayers) Work(string) (*layer.Work, error)                { return nil, errors.ErrUnsupported }
-func (l *noLayers) Settle(context.Context, ...string) error       { l.settled++; return nil }
-func (*noLayers) Pack(context.Context, string, io.Writer) error   { return errors.ErrUnsupported }
-func (*noLayers) Export(context.Context, string, io.Writer) error { return errors.ErrUnsupported }
-func (*noLayers) Newest(string) (time.Time, error)                { return time.Time{}, nil }
-func (*noLayers) List() []layer.Layer                             { return nil }
-func (*noLayers) Remove(string) error                             { return nil }
-func (*noLayers) Data(string) map[string]string                   { return nil }
+func (*noLayers) View(string) (*os.File, error)                         { return nil, errors.ErrUnsupported }
+func (*noLayers) Work(string) (*layer.Work, error)                      { return nil, errors.ErrUnsupported }
+func (l *noLayers) Settle(context.Context, ...string) error             { l.settled++; return nil }
+func (*noLayers) Pack(context.Context, string, io.Writer) error         { return errors.ErrUnsupported }
+func (*noLayers) Export(context.Context, string, io.Writer) error       { return errors.ErrUnsupported }
+func (*noLayers) Newest(string) (time.Time, error)                      { return time.Time{}, nil }
+func (*noLayers) Differ(a, b string) (int, string, string, bool, error) { return 0, "", "", false, nil }
+func (*noLayers) List() []layer.Layer                                   { return nil }
+func (*noLayers) Remove(string) error                                   { return nil }
+func (*noLayers) Data(string) map[string]string                         { return nil }
 func (*noLayers) Rebase(context.Context, string, string) (layer.Layer, error) {
 	return layer.Layer{}, errors.ErrUnsupported
 }

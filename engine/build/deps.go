@@ -53,6 +53,8 @@ type Stacks interface {
 	Export(ctx context.Context, top string, w io.Writer) error
 	// Newest is the newest time of any file.
 	Newest(top string) (time.Time, error)
+	// Differ finds the first thing that two stacks have not in common; see layer.Store.
+	Differ(a, b string) (n int, path, what string, ok bool, err error)
 }
 
 // Steps runs the programs of RUN, and sees to it that nothing of them is left.

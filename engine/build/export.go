@@ -33,7 +33,7 @@ func (j export) deliver(r *client.Result) (*api.BuildResult, error) {
 	if report, ok := r.Metadata["result.json"]; ok && r.IsEmpty() {
 		return &api.BuildResult{Report: report}, nil
 	}
-	list, err := j.results(r)
+	list, err := j.apart(r)
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +59,12 @@ func (j export) deliver(r *client.Result) (*api.BuildResult, error) {
 	if err := j.settle(); err != nil {
 		return nil, err
 	}
+	j.job.results = list
 	return j.output(list)
 }
 
-// results takes the front end's result apart.
-func (j export) results(r *client.Result) ([]*made, error) {
+// apart takes the front end's result apart.
+func (j export) apart(r *client.Result) ([]*made, error) {
 	ps, err := exptypes.ParsePlatforms(r.Metadata)
 	if err != nil {
 		return nil, err
@@ -92,6 +93,9 @@ func (j export) results(r *client.Result) ([]*made, error) {
 // output does with results what the request says.
 func (j export) output(list []*made) (*api.BuildResult, error) {
 	out := &api.BuildResult{Metadata: map[string]json.RawMessage{}}
+	if len(j.request.Binds) > 0 {
+		out.Metadata["lighter.reproducible"] = json.RawMessage("false")
+	}
 	outputs := j.request.Outputs
 	if len(outputs) == 0 {
 		outputs = []api.BuildOutput{{Type: "image"}}

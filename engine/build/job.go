@@ -41,6 +41,7 @@ type job struct {
 	dated     sync.Once
 	dateErr   error
 	fresh     bool // something was made
+	results   []*made
 }
 
 // hold keeps a stack of layers until the job ends.

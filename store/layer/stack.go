@@ -3,6 +3,8 @@ package layer
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,4 +71,63 @@ func (s *Store) newestOf(l Layer) (time.Time, error) {
 	}
 	s.times.newest[l.DiffID] = t
 	return t, nil
+}
+
+// Differ finds the first thing that is not the same in two stacks, layer by layer from below, times and all: which
+// layer, from 0, the path, and what of it. Ok is false when they are the same to the byte.
+func (s *Store) Differ(a, b string) (n int, path, what string, ok bool, err error) {
+	below, above := s.chain(a), s.chain(b)
+	slices.Reverse(below)
+	slices.Reverse(above)
+	for n = range max(len(below), len(above)) {
+		switch {
+		case n >= len(below) || n >= len(above):
+			return n, "/", "the layer is in one alone", true, nil
+		case below[n].DiffID == above[n].DiffID:
+			continue
+		}
+		path, what, err := s.differ(below[n].ChainID, above[n].ChainID)
+		return n, path, what, true, err
+	}
+	return 0, "", "", false, nil
+}
+
+func (s *Store) differ(a, b string) (path, what string, err error) {
+	var sides [2]map[string]archive.Entry
+	var paths []string
+	for n, id := range []string{a, b} {
+		sides[n] = map[string]archive.Entry{}
+		err := s.Entries(id, func(e *archive.Entry) error {
+			sides[n][e.Path] = *e
+			paths = append(paths, e.Path)
+			return nil
+		})
+		if err != nil {
+			return "", "", err
+		}
+	}
+	slices.Sort(paths)
+	for _, p := range slices.Compact(paths) {
+		x, in := sides[0][p]
+		y, too := sides[1][p]
+		what := ""
+		switch {
+		case in != too:
+			what = "it is in one alone"
+		case x.Type != y.Type || x.Whiteout != y.Whiteout || x.Opaque != y.Opaque || x.Link != y.Link || x.Major != y.Major || x.Minor != y.Minor:
+			what = "its kind"
+		case x.Size != y.Size || x.Digest != y.Digest:
+			what = "its content"
+		case x.Mode != y.Mode || x.UID != y.UID || x.GID != y.GID:
+			what = "its mode or owner"
+		case x.Mtime != y.Mtime:
+			what = "its time"
+		case !maps.Equal(x.Xattrs, y.Xattrs):
+			what = "its extended attributes"
+		}
+		if what != "" {
+			return "/" + p, what, nil
+		}
+	}
+	return "/", "the order of its files", nil
 }
