@@ -209,6 +209,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // with tricks in it is refused there.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w, begun: time.Now()}
+	hurry(w, r)
 	kind := "page"
 	if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 		kind = distribution.Kind(r.URL.Path)
@@ -221,6 +222,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.done(rec, r, kind)
 	s.mux.ServeHTTP(rec, r)
+}
+
+// hurry bounds how long a client may take for its request and for the answer: those that
+// take bytes by the gigabyte say themselves how long. What was said of the request before
+// on the same connection counts no longer.
+func hurry(w http.ResponseWriter, r *http.Request) {
+	const short = 2 * time.Minute
+	c, end := http.NewResponseController(w), time.Now().Add(short)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/") {
+		end = time.Time{} // the body is watched while it is read, and the answer is short
+	}
+	// A recorder of a test has no deadlines; a connection that is gone is noticed soon enough.
+	_ = c.SetWriteDeadline(end)
+	if r.ContentLength != 0 {
+		_ = c.SetReadDeadline(end) // without a body it would be of the connection, which is looked at meanwhile
+	}
 }
 
 // health says whether the hub can do its work.

@@ -54,6 +54,13 @@ var roleLevels = []struct {
 
 func newRoleWorld(t *testing.T) *roleWorld {
 	t.Helper()
+	w, _ := newRoleWorldIn(t)
+	return w
+}
+
+// newRoleWorldIn gives the hub's folder, too.
+func newRoleWorldIn(t *testing.T) (*roleWorld, string) {
+	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
 	h, err := hub.Open(ctx, hub.Config{Data: dir})
 	must(t, err)
@@ -100,7 +107,7 @@ func newRoleWorld(t *testing.T) *roleWorld {
 	w.headers["removed token"] = func(string) string { return "Bearer " + bearer }
 	secret, _ := token("owner", "delete:*")
 	w.headers["owner without scope"] = func(string) string { return "Bearer " + w.bearer("owner", secret, "") }
-	return w
+	return w, dir
 }
 
 // forgeries makes tokens that say all the right things.

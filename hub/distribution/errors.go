@@ -32,6 +32,7 @@ var statuses = map[string]int{
 	"PAGINATION_NUMBER_INVALID": http.StatusBadRequest,
 	"RANGE_INVALID":             http.StatusRequestedRangeNotSatisfiable,
 	"SIZE_INVALID":              http.StatusBadRequest,
+	"TOOMANYREQUESTS":           http.StatusTooManyRequests,
 	"TAG_INVALID":               http.StatusBadRequest,
 	"UNAVAILABLE":               http.StatusServiceUnavailable,
 	"UNSUPPORTED":               http.StatusMethodNotAllowed,
@@ -75,7 +76,7 @@ func (g *Registry) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Del("Content-Length")
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		h.Set("Retry-After", "5")
 	}
 	type item struct {

@@ -118,6 +118,9 @@ func putManifest(g *Registry, w http.ResponseWriter, r *http.Request, at route, 
 	}
 	d := u.digest()
 	m, err := read(raw, r.Header.Get("Content-Type"))
+	if err == nil {
+		err = g.quota().fits(r.Context(), u.repo, int64(len(raw)))
+	}
 	if err == nil && want != "" && want != d {
 		err = refuse("DIGEST_INVALID", "the manifest has the digest %s, not %s", d, want)
 	}

@@ -62,10 +62,17 @@ func (g *Registry) begin(ctx context.Context, name, algorithm, owner string) (*u
 	}
 	u := &upload{id: blob.NewUpload(), repo: repo, algorithm: algorithm, hash: hashes[algorithm]()}
 	now := meta.Micros(time.Now())
-	_, err = g.cfg.DB.Exec(ctx, `INSERT INTO uploads (id, repo, algorithm, started, touched, owner) VALUES (?, ?, ?, ?, ?, ?)`,
-		u.id, repo, algorithm, now, now, owner)
+	n, err := g.cfg.DB.Exec(ctx, `INSERT INTO uploads (id, repo, algorithm, started, touched, owner) SELECT ?, r.id, ?, ?, ?, ? FROM repositories r
+		WHERE r.id = ? AND (SELECT count(*) FROM uploads o WHERE o.repo = r.id) < ?`, u.id, algorithm, now, now, owner, repo, maxOpen)
+	if err == nil && n == 0 {
+		err = refuse("TOOMANYREQUESTS", "%s has %d open uploads: end some, or give them up", name, maxOpen)
+	}
 	return u, err
 }
+
+// maxOpen bounds the uploads of a repository that are open. Those that nobody goes on
+// with are swept after a day.
+const maxOpen = 1000
 
 // resume reads an upload, and keeps other requests of this hub from it until done is called.
 func (g *Registry) resume(ctx context.Context, at route) (u *upload, done func(), err error) {
@@ -107,12 +114,12 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, u *upload) er
 	if err := u.checkRange(w, r); err != nil {
 		return err
 	}
-	room, err := g.room(r.Context(), u)
+	room, err := g.quota().room(r.Context(), u.repo)
 	if err != nil {
 		return err
 	}
 	if r.ContentLength > room {
-		return full(g.cfg.Quota)
+		return g.quota().full()
 	}
 	was, hashed := u.size, &counter{w: u.hash}
 	body := io.LimitReader(&patient{r: r.Body, c: http.NewResponseController(w)}, room+1)
@@ -121,7 +128,7 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, u *upload) er
 		return refuse("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 	}
 	if n > room {
-		failed = full(g.cfg.Quota)
+		failed = g.quota().full()
 	}
 	if n != hashed.n || n > room {
 		return failed // what the hash has seen is not what is kept: the next chunk begins where this one did
@@ -179,27 +186,6 @@ func (u *upload) header(w http.ResponseWriter, r *http.Request) {
 	h.Set("Location", "/v2/"+at.name+"/blobs/uploads/"+u.id)
 	h.Set("Range", fmt.Sprintf("0-%d", max(u.size-1, 0)))
 	h.Set("Docker-Upload-Uuid", u.id)
-}
-
-// room is how many bytes an upload may still get.
-func (g *Registry) room(ctx context.Context, u *upload) (int64, error) {
-	const endless = 1 << 60
-	if g.cfg.Quota <= 0 {
-		return endless, nil
-	}
-	var used int64
-	err := g.cfg.DB.QueryRow(ctx, `SELECT COALESCE((SELECT SUM(b.size) FROM blobs b WHERE b.digest IN (
-			SELECT l.digest FROM repo_blobs l JOIN repositories r ON r.id = l.repo WHERE r.owner = o.owner)), 0)
-		+ COALESCE((SELECT SUM(u.size) FROM uploads u JOIN repositories r ON r.id = u.repo WHERE r.owner = o.owner), 0)
-		FROM repositories o WHERE o.id = ?`, u.repo).Scan(&used)
-	if err == nil && used >= g.cfg.Quota {
-		err = full(g.cfg.Quota)
-	}
-	return g.cfg.Quota - used, err
-}
-
-func full(quota int64) error {
-	return refuse("DENIED", "the quota of %d bytes for the owner of this repository is reached; delete images that are no longer wanted", quota)
 }
 
 // postUpload begins an upload, takes a blob whole, or mounts it.
@@ -320,6 +306,9 @@ func (g *Registry) finish(w http.ResponseWriter, r *http.Request, at route, u *u
 		}
 	}
 	ctx := r.Context()
+	if err := g.quota().within(ctx, u.repo); err != nil {
+		return errors.Join(err, g.drop(ctx, u))
+	}
 	if u.algorithm != d.Algorithm() {
 		return g.rehash(w, r, at, u, d)
 	}

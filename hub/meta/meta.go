@@ -21,9 +21,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // "pgx" of database/sql
@@ -176,17 +178,17 @@ func (d *DB) Ping(ctx context.Context) error { return d.read.PingContext(ctx) }
 // Query reads rows.
 func (d *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if s := d.reads.get(ctx, query); s != nil {
-		return s.QueryContext(ctx, args...)
+		return s.QueryContext(ctx, texts(args)...)
 	}
-	return d.read.QueryContext(ctx, d.rebind(query), args...)
+	return d.read.QueryContext(ctx, d.rebind(query), texts(args)...)
 }
 
 // QueryRow reads one row; its Scan gives ErrNotFound when there is none.
 func (d *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	if s := d.reads.get(ctx, query); s != nil {
-		return s.QueryRowContext(ctx, args...)
+		return s.QueryRowContext(ctx, texts(args)...)
 	}
-	return d.read.QueryRowContext(ctx, d.rebind(query), args...)
+	return d.read.QueryRowContext(ctx, d.rebind(query), texts(args)...)
 }
 
 // Exec is one statement that writes, and how many rows it touched.
@@ -220,17 +222,17 @@ func (t *Tx) stmt(ctx context.Context, query string) *sql.Stmt {
 // Query reads rows as the transaction sees them.
 func (t *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if s := t.stmt(ctx, query); s != nil {
-		return s.QueryContext(ctx, args...)
+		return s.QueryContext(ctx, texts(args)...)
 	}
-	return t.tx.QueryContext(ctx, t.d.rebind(query), args...)
+	return t.tx.QueryContext(ctx, t.d.rebind(query), texts(args)...)
 }
 
 // QueryRow reads one row as the transaction sees it.
 func (t *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	if s := t.stmt(ctx, query); s != nil {
-		return s.QueryRowContext(ctx, args...)
+		return s.QueryRowContext(ctx, texts(args)...)
 	}
-	return t.tx.QueryRowContext(ctx, t.d.rebind(query), args...)
+	return t.tx.QueryRowContext(ctx, t.d.rebind(query), texts(args)...)
 }
 
 // Exec is one statement, and how many rows it touched.
@@ -238,9 +240,9 @@ func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error)
 	var r sql.Result
 	var err error
 	if s := t.stmt(ctx, query); s != nil {
-		r, err = s.ExecContext(ctx, args...)
+		r, err = s.ExecContext(ctx, texts(args)...)
 	} else {
-		r, err = t.tx.ExecContext(ctx, t.d.rebind(query), args...)
+		r, err = t.tx.ExecContext(ctx, t.d.rebind(query), texts(args)...)
 	}
 	if err != nil {
 		return 0, err
@@ -320,6 +322,20 @@ func (d *DB) rebind(query string) string {
 		b.WriteString(strconv.Itoa(n))
 		query = after
 	}
+}
+
+// texts makes values that are no text ones that every database takes: what a client sent
+// is looked for, or kept, as something else then.
+func texts(args []any) []any {
+	for i, arg := range args {
+		s, ok := arg.(string)
+		if !ok || utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+			continue
+		}
+		args = slices.Clone(args) // it is the caller's
+		args[i] = strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+	}
+	return args
 }
 
 // Bytes is a column whose texts compare byte by byte: SQLite does so, PostgreSQL when told.

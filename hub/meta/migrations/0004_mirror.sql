@@ -10,5 +10,10 @@ CREATE TABLE mirrored (
 );
 CREATE INDEX mirrored_used ON mirrored (used);
 
+
+-- Open uploads are counted when another one is opened.
+CREATE INDEX uploads_repo ON uploads (repo);
+
 -- +goose Down
+DROP INDEX uploads_repo;
 DROP TABLE mirrored;
