@@ -127,10 +127,10 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, u *upload) er
 	if errors.Is(failed, blob.ErrNotFound) {
 		return refuse("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 	}
-	if n > room {
-		failed = g.quota().full()
+	if n > room { // nothing of it is counted, so nothing of it may stay
+		return errors.Join(g.quota().full(), g.drop(context.WithoutCancel(r.Context()), u))
 	}
-	if n != hashed.n || n > room {
+	if n != hashed.n {
 		return failed // what the hash has seen is not what is kept: the next chunk begins where this one did
 	}
 	u.size += n
@@ -219,7 +219,11 @@ func postUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, w
 		return err
 	}
 	if d != "" {
-		return g.finish(w, r, at, u, d)
+		err := g.finish(w, r, at, u, d)
+		if err != nil { // nobody knows where to go on with it
+			err = errors.Join(err, g.drop(context.WithoutCancel(r.Context()), u))
+		}
+		return err
 	}
 	u.header(w, r)
 	w.WriteHeader(http.StatusAccepted)
