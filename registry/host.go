@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -26,6 +27,14 @@ const (
 // host is one registry: where its name leads.
 type host struct {
 	endpoints []*endpoint // in the order in which they are tried
+	certs     string      // the certificates that it was made with, see certsMark
+}
+
+// close lets idle connections go.
+func (h *host) close() {
+	for _, e := range h.endpoints {
+		e.http.CloseIdleConnections()
+	}
 }
 
 // endpoint is one address of a registry.
@@ -42,14 +51,19 @@ type endpoint struct {
 func (c *Client) host(domain string) (*host, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := c.hosts[domain]; h != nil {
+	name := domain
+	if domain == hub {
+		name = cmp.Or(c.cfg.Default, hubHost)
+	}
+	certs := c.certsMark(name)
+	if h := c.hosts[domain]; h != nil && h.certs == certs {
 		return h, nil
 	}
-	h := &host{}
-	name := domain
-	if domain == hub && c.cfg.Default != "" {
-		name = c.cfg.Default
-	} else if domain == hub {
+	if old := c.hosts[domain]; old != nil {
+		old.close()
+	}
+	h := &host{certs: certs}
+	if domain == hub && c.cfg.Default == "" {
 		for _, m := range c.cfg.Mirrors {
 			u, err := url.Parse(m)
 			if err != nil || u.Host == "" {
@@ -62,7 +76,6 @@ func (c *Client) host(domain string) (*host, error) {
 			e.base.Path, e.mirror = strings.TrimSuffix(u.Path, "/"), true
 			h.endpoints = append(h.endpoints, e)
 		}
-		name = hubHost
 	}
 	insecure := c.insecure(name)
 	schemes := []string{"https"}
@@ -78,6 +91,25 @@ func (c *Client) host(domain string) (*host, error) {
 	}
 	c.hosts[domain] = h
 	return h, nil
+}
+
+// certsMark changes when the certificates that the operator keeps for a host do: an engine need
+// not be started again for them.
+func (c *Client) certsMark(name string) string {
+	if c.cfg.CertsDir == "" || !filepath.IsLocal(name) {
+		return ""
+	}
+	files, err := os.ReadDir(filepath.Join(c.cfg.CertsDir, name))
+	if err != nil {
+		return ""
+	}
+	var mark strings.Builder
+	for _, f := range files {
+		if info, err := os.Stat(filepath.Join(c.cfg.CertsDir, name, f.Name())); err == nil {
+			fmt.Fprintln(&mark, f.Name(), info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return mark.String()
 }
 
 // insecure reports whether a host may be spoken to without verified TLS: those of

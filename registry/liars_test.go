@@ -323,6 +323,26 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// What an operator adds to certs.d counts from then on, without another start.
+func TestCertificatesLater(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"tags":[]}`) }))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "https://")
+	dir := t.TempDir()
+	os.Mkdir(filepath.Join(dir, host), 0o755)
+	ca := filepath.Join(dir, host, "ca.crt")
+	c := client(t, Config{CertsDir: dir, Attempts: 1})
+	for n, authority := range [][]byte{otherAuthority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})} {
+		if err := os.WriteFile(ca, authority, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Repository(oci.Reference{Domain: host, Path: "a"}, Credentials{}).Tags(t.Context())
+		if (err == nil) != (n == 1) {
+			t.Errorf("authority %d: %v", n, err)
+		}
+	}
+}
+
 // otherAuthority is of somebody whom nobody knows; its key is thrown away.
 var otherAuthority = []byte(`-----BEGIN CERTIFICATE-----
 MIIBdzCCAR2gAwIBAgIUCajnZ2JUED1H7BykTE5lnkeNaYkwCgYIKoZIzj0EAwIw

@@ -62,9 +62,7 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.hosts {
-		for _, e := range h.endpoints {
-			e.http.CloseIdleConnections()
-		}
+		h.close()
 	}
 }
 
