@@ -105,6 +105,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("SERVE", serveScript)
 			env.Setenv("COMPOSE", compose())
 			env.Setenv("DEBIAN", debianTar)
+			env.Setenv("PEER", "unix://"+peerSocket)
 			env.Defer(func() {
 				if err := errors.Join(e.end(), e.drop()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
@@ -132,6 +133,9 @@ func TestStories(t *testing.T) {
 				return err == nil, c.Close()
 			case "compose":
 				return compose() != "", nil
+			case "peer": // a Docker of the same machine, which the benchmarks and parity use, too
+				_, err := os.Stat(peerSocket)
+				return err == nil, nil
 			case "debian":
 				_, err := os.Stat(debianTar)
 				return err == nil, nil
@@ -151,6 +155,9 @@ func TestStories(t *testing.T) {
 		},
 	})
 }
+
+// peerSocket is where the machine that lighter is made on has a Docker 28.
+const peerSocket = "/var/tmp/peer/run/docker.sock"
 
 // debianTar is where the benchmarks keep a Debian.
 const debianTar = "/var/tmp/lighter-cache/debian.tar"
