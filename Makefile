@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 bench install quickstart clean
+.PHONY: build check test test-v2 fuzz bench install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -29,6 +29,9 @@ test: ## all tiers; as root, else those that need it say so and are skipped
 
 test-v2: ## packages' tests in a virtual machine with cgroup version 2 alone
 	scripts/test-v2.sh
+
+fuzz: ## each fuzzer for a minute (FUZZTIME=1m): docs/security.md
+	scripts/fuzz.sh
 
 bench: build ## ours beside PEER=unix://…, in turn: medians and ratios
 	$(GO) run ./bench -peer '$(PEER)' $(BENCHFLAGS)

@@ -68,6 +68,9 @@ var helperVerbs = map[string]string{"get": "getting", "store": "storing", "erase
 // runHelper calls a credential helper (docker-credential-NAME) with what it wants on
 // stdin, and gives what it prints.
 func runHelper(helper, verb, input string) ([]byte, error) {
+	if strings.ContainsAny(helper, `/\`) {
+		return nil, fmt.Errorf("error %s credentials - the helper's name %q in config.json leads to another folder: name a program docker-credential-NAME of PATH", helperVerbs[verb], helper)
+	}
 	cmd := exec.Command("docker-credential-"+helper, verb)
 	cmd.Stdin = strings.NewReader(input)
 	var out, stderr bytes.Buffer

@@ -124,12 +124,18 @@ func (c *cpusFlag) String() string {
 }
 
 func (c *cpusFlag) Set(s string) error {
+	if at := strings.IndexAny(s, "eEpP"); at >= 0 && len(s)-at > len("e-99") { // 1e999999999 would be written out
+		return fmt.Errorf("failed to parse %v as a rational number", s)
+	}
 	r, ok := new(big.Rat).SetString(s)
 	if !ok {
 		return fmt.Errorf("failed to parse %v as a rational number", s)
 	}
 	if r.Mul(r, big.NewRat(1e9, 1)); !r.IsInt() {
 		return errors.New("value is too precise")
+	}
+	if !r.Num().IsInt64() {
+		return fmt.Errorf("%v CPUs are more than can be counted", s)
 	}
 	*c = cpusFlag(r.Num().Int64())
 	return nil

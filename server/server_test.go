@@ -28,7 +28,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func newServer(t *testing.T) *Server {
+func newServer(t testing.TB) *Server {
 	t.Helper()
 	events, err := event.Open(t.TempDir())
 	if err != nil {
@@ -65,7 +65,7 @@ func newServer(t *testing.T) *Server {
 type noKernel struct{ network.Kernel }
 
 // listen serves on a unix socket and gives its path.
-func (s *Server) listen(t *testing.T) string {
+func (s *Server) listen(t testing.TB) string {
 	t.Helper()
 	sock := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", sock)

@@ -124,6 +124,9 @@ func TestStories(t *testing.T) {
 			case "v2": // control groups of version 2 alone
 				_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 				return err == nil, nil
+			case "nft":
+				_, err := exec.LookPath("nft")
+				return err == nil, nil
 			case "nftables":
 				c, err := net.Connect()
 				if err != nil {
