@@ -60,7 +60,11 @@ func (j export) deliver(r *client.Result) (*api.BuildResult, error) {
 		return nil, err
 	}
 	j.job.results = list
-	return j.output(list)
+	out, err := j.output(list)
+	if err != nil {
+		return nil, err
+	}
+	return out, j.exportCaches(list)
 }
 
 // apart takes the front end's result apart.
@@ -172,7 +176,11 @@ func (j export) document(m *made) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return document(m.config, m.base, diffs, m.epoch, j.request.Classic)
+	raw, err := document(m.config, m.base, diffs, m.epoch, j.request.Classic)
+	if err != nil {
+		return nil, err
+	}
+	return j.inline(raw, m)
 }
 
 // diffs gives the diff ids of a stack of layers, lowest first.

@@ -42,6 +42,7 @@ type job struct {
 	dateErr   error
 	fresh     bool // something was made
 	results   []*made
+	imports   imports
 }
 
 // hold keeps a stack of layers until the job ends.

@@ -110,6 +110,13 @@ func (j *job) once(ctx context.Context, v *vertex, k *key, in []outcome) (out []
 			}
 			continue
 		}
+		if !v.noCache {
+			if out := (importer{j}).imported(ctx, v, k, digest); out != nil {
+				j.found(v)
+				j.b.flights.land(digest, f, out, nil)
+				return out, true, nil
+			}
+		}
 		out, err = j.run(ctx, v, in, k)
 		if err == nil {
 			j.keep(v, k, digest, out)

@@ -2,11 +2,13 @@ package image
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
 	"lighter/api"
 	"lighter/oci"
+	"lighter/store/layer"
 )
 
 // Builds is what images have to do with builds.
@@ -90,4 +92,18 @@ func (i Builds) Stands(chain oci.Digest) bool {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.index.stacks[chain] > 0
+}
+
+// Bring makes a layer of a tar on others, which the caller holds with the layer that comes of it. The tar has to be
+// the one of this diff id.
+func (i Builds) Bring(ctx context.Context, r io.Reader, diff oci.Digest, parent string) error {
+	st, err := i.Layers.Stage(ctx, r)
+	if err != nil {
+		return err
+	}
+	if st.DiffID != string(diff) {
+		return discard(st, fmt.Errorf("%w: it unpacks to %s, and %s was promised", errMismatch, st.DiffID, diff))
+	}
+	_, err = i.Layers.CommitChain(ctx, []*layer.Staged{st}, parent)
+	return err
 }
