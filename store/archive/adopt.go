@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -45,11 +44,12 @@ func Adopt(ctx context.Context, dir string, o AdoptOptions) (Totals, error) {
 	if err != nil {
 		return Totals{}, errors.Join(err, index.Close())
 	}
-	a := &adopter{AdoptOptions: o, ctx: ctx, out: out, sum: sha256.New(), pack: dirPacker{PackOptions: PackOptions{Layer: true}}, first: map[inode]string{}}
+	a := &adopter{AdoptOptions: o, ctx: ctx, out: out, sum: newTarSum(), pack: dirPacker{PackOptions: PackOptions{Layer: true}}, first: map[inode]string{}}
 	err = a.folder(root, "", 0)
 	if err == nil {
 		err = a.finish()
 	}
+	a.sum.close() // once more, should it have failed
 	if a.below != nil {
 		a.below.Close()
 	}
@@ -61,11 +61,10 @@ type adopter struct {
 	AdoptOptions
 	ctx    context.Context
 	out    *indexWriter
-	sum    hash.Hash // of the tar
+	sum    *tarSum
 	pack   dirPacker // knows attributes and headers
 	first  map[inode]string
 	header bytes.Buffer
-	buf    []byte
 	totals Totals
 
 	asked bool
@@ -290,57 +289,29 @@ func (a *adopter) entry(h *tar.Header, f fs.File, size int64) error {
 	if e.Whiteout {
 		a.totals.Whiteouts++
 	}
-	a.add(e.header)
+	a.sum.write(e.header)
 	if size > 0 {
 		if e.Digest, err = a.content(f, size); err != nil {
 			return err
 		}
-		a.zeros(padding(size))
+		a.sum.write(zeroBlock[:padding(size)])
 	}
 	return a.out.entry(e)
 }
 
-func (a *adopter) add(b []byte) {
-	a.sum.Write(b)
-	a.totals.TarSize += int64(len(b))
-}
-
-func (a *adopter) zeros(n int64) { a.add(zeroBlock[:n]) }
-
-// largeRead is from how many bytes on both sums of a piece are made at once.
-const largeRead = 128 << 10
-
 // content adds a file's content to the tar, and gives its digest.
 func (a *adopter) content(f fs.File, size int64) (digest [32]byte, err error) {
-	if a.buf == nil {
-		a.buf = make([]byte, min(max(size, largeRead), packBuffer))
-	} else if int64(len(a.buf)) < size && len(a.buf) < packBuffer {
-		a.buf = make([]byte, packBuffer)
-	}
-	if size < largeRead {
-		b := a.buf[:size]
-		if _, err := f.ReadAt(b, 0); err != nil {
-			return digest, shorter(err)
-		}
-		a.add(b)
-		return sha256.Sum256(b), nil
-	}
 	own := sha256.New()
 	for at := int64(0); at < size; {
-		b := a.buf[:min(size-at, int64(len(a.buf)))]
+		b := a.sum.room(size - at)
 		if _, err := f.ReadAt(b, at); err != nil {
 			return digest, shorter(err)
 		}
 		if err := a.ctx.Err(); err != nil {
 			return digest, err
 		}
-		done := make(chan struct{})
-		go func() {
-			own.Write(b)
-			close(done)
-		}()
-		a.add(b)
-		<-done
+		own.Write(b)
+		a.sum.filled(len(b))
 		at += int64(len(b))
 	}
 	own.Sum(digest[:0])
@@ -356,12 +327,12 @@ func shorter(err error) error {
 
 // finish ends the tar and the index.
 func (a *adopter) finish() error {
-	for range 2 {
-		a.zeros(blockSize)
-	}
-	if err := a.out.raw(make([]byte, 2*blockSize)); err != nil {
+	end := make([]byte, 2*blockSize)
+	a.sum.write(end)
+	if err := a.out.raw(end); err != nil {
 		return err
 	}
-	a.totals.DiffID = "sha256:" + hex.EncodeToString(a.sum.Sum(nil))
+	a.totals.TarSize = a.sum.size
+	a.totals.DiffID = "sha256:" + hex.EncodeToString(a.sum.close())
 	return a.out.finish(a.totals)
 }
