@@ -66,6 +66,26 @@ func (s *Source) find(ctx context.Context, p string, follow bool) (place, error)
 		}
 		return s.down(place{n: n, st: n.st}, p, follow, within)
 	}
+	return s.peek(f, p, follow)
+}
+
+// at is find for who looks at one thing: that alone does not have the source read as a whole.
+func (s *Source) at(ctx context.Context, p string, follow bool) (place, error) {
+	s.reading.Lock()
+	whole := s.whole != nil
+	s.reading.Unlock()
+	if whole {
+		return s.find(ctx, p, follow)
+	}
+	f, err := s.patterns(ctx)
+	if err != nil {
+		return place{}, err
+	}
+	return s.peek(f, p, follow)
+}
+
+// peek is find that looks at the names on the way alone.
+func (s *Source) peek(f *filter, p string, follow bool) (place, error) {
 	root, err := s.dir()
 	if err != nil {
 		return place{}, err
@@ -223,7 +243,7 @@ func (i Info) IsRegular() bool { return i.Mode&linux.ModeType == linux.ModeRegul
 
 // Stat tells what a path is; a link at its end is followed if follow says so. os.ErrNotExist.
 func (s *Source) Stat(ctx context.Context, path string, follow bool) (Info, error) {
-	at, err := s.find(ctx, path, follow)
+	at, err := s.at(ctx, path, follow)
 	if err == nil {
 		err = s.there(ctx, at, path)
 	}
@@ -313,7 +333,7 @@ func (s *Source) list(ctx context.Context, at place) ([]place, error) {
 
 // ReadDir tells what is in a folder, by name. os.ErrNotExist.
 func (s *Source) ReadDir(ctx context.Context, path string) ([]Info, error) {
-	at, err := s.find(ctx, path, true)
+	at, err := s.at(ctx, path, true)
 	if err == nil && at.missing {
 		err = notFound(clean(path))
 	}
@@ -375,7 +395,7 @@ func newestIn(n *node) time.Time {
 // ReadFile reads a regular file from an offset on, links followed, at most limit bytes of it: more are an
 // error when all is asked for (length 0). os.ErrNotExist.
 func (s *Source) ReadFile(ctx context.Context, path string, offset, length, limit int64) ([]byte, error) {
-	at, err := s.find(ctx, path, true)
+	at, err := s.at(ctx, path, true)
 	if err == nil && at.missing {
 		err = notFound(clean(path))
 	}

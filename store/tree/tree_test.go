@@ -303,7 +303,9 @@ func TestDigest(t *testing.T) {
 func TestStats(t *testing.T) {
 	s := source(t, map[string]string{"a": "1", "b/c": "2", "b/e": ""})
 	old := time.Now().Add(-time.Hour)
-	wait(t, s.Root.Name()+"/b/c")
+	for _, name := range []string{"", "/a", "/b", "/b/c", "/b/e"} {
+		wait(t, s.Root.Name()+name)
+	}
 	pick := tree.Pick{Path: "/", Contents: true}
 	want := digest(t, s, pick, tree.As{})
 	file := filepath.Join(t.TempDir(), "stats")
