@@ -19,6 +19,7 @@ import (
 	"lighter/engine/image"
 	"lighter/oci"
 	"lighter/store"
+	"lighter/store/archive"
 	"lighter/store/content"
 	"lighter/store/layer"
 )
@@ -28,6 +29,10 @@ type noLayers struct{ settled int }
 
 func (*noLayers) Get(id string) (layer.Layer, error) {
 	return layer.Layer{}, fmt.Errorf("%w: %s", layer.ErrNotFound, id)
+}
+func (*noLayers) Files(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+func (*noLayers) Entries(string, func(*archive.Entry) error) error {
+	return errors.ErrUnsupported
 }
 func (*noLayers) View(string) (*os.File, error)                         { return nil, errors.ErrUnsupported }
 func (*noLayers) Work(string) (*layer.Work, error)                      { return nil, errors.ErrUnsupported }

@@ -11,6 +11,7 @@ import (
 	"lighter/engine/container"
 	"lighter/engine/image"
 	"lighter/store"
+	"lighter/store/archive"
 	"lighter/store/content"
 	"lighter/store/layer"
 	"lighter/task"
@@ -37,6 +38,9 @@ type Deps struct {
 type Layers interface {
 	Get(chainID string) (layer.Layer, error)
 	View(top string) (*os.File, error)
+	// Files gives the folder of what one layer has, and Entries its index: nothing of it may be changed.
+	Files(chainID string) (*os.File, error)
+	Entries(chainID string, f func(*archive.Entry) error) error
 	// Work begins a layer on top, "" for none: a folder that is written to.
 	Work(top string) (*layer.Work, error)
 	// Rebase gives the layer chainID, without what it stands on, on another parent.

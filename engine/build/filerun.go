@@ -24,6 +24,7 @@ type fileRun struct {
 	op  *fileOp
 	job *job
 	in  []outcome
+	v   *vertex // when they are made
 
 	made    map[int]string       // by index, the chain ids of actions that became layers
 	sources map[int]*tree.Source // by index, opened
@@ -176,7 +177,7 @@ func (r *fileRun) account(ctx context.Context, who *pb.NamedUserOpt, file string
 
 // run does the actions, and makes layers of what they leave.
 func (f *fileOp) run(ctx context.Context, j *job, v *vertex, in []outcome) (out []outcome, err error) {
-	r := &fileRun{op: f, job: j, in: in, made: map[int]string{}}
+	r := &fileRun{op: f, job: j, in: in, v: v, made: map[int]string{}}
 	defer r.close()
 	ends := f.ends()
 	if r.until, err = r.bound(ctx); err != nil {
@@ -300,6 +301,13 @@ func (r *fileRun) copy(ctx context.Context, a *action, owner *tree.Owner) error 
 		}
 		return fmt.Errorf("%s not found", c.Src)
 	}
+	former, err := r.former(x)
+	if err != nil {
+		return err
+	}
+	if former != nil {
+		defer former.Files.Close()
+	}
 	if c.AttemptUnpackDockerCompatibility {
 		if x, err = r.unpack(ctx, a, x, owner); err != nil || x.Empty() {
 			return err
@@ -307,6 +315,7 @@ func (r *fileRun) copy(ctx context.Context, a *action, owner *tree.Owner) error 
 	}
 	return r.desk.target.Copy(ctx, x, tree.CopyOptions{
 		Dest: c.Dest, As: a.as(owner), Time: a.time(), Made: a.parents(owner), Existing: !c.CreateDestPath, Replace: c.AlwaysReplaceExistingDestPaths,
+		Former: former,
 	})
 }
 

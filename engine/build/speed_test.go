@@ -17,8 +17,8 @@ func TestSpeed(t *testing.T) {
 	if err != nil {
 		t.Skip("LIGHTER_SPEED is no number of files")
 	}
-	b := newFileBench(t)
 	clock = time.Now
+	b := newFileBench(t)
 	data := make([]byte, 1000)
 	for i := range n {
 		copy(data, fmt.Sprint(i))
@@ -47,8 +47,8 @@ func TestSpeed(t *testing.T) {
 				continue
 			}
 			for _, v := range m.Progress.Vertexes {
-				if v.Completed != nil && v.Started != nil && !v.Cached {
-					t.Logf("    %-40s %v (from %v)", v.Name, v.Completed.Sub(*v.Started), v.Started.Sub(begun))
+				if v.Completed != nil && v.Started != nil && !v.Cached && v.Completed.Sub(*v.Started) > time.Millisecond {
+					t.Logf("    %-40s %v (from %v)", v.Name, v.Completed.Sub(*v.Started).Round(time.Millisecond), v.Started.Sub(begun).Round(time.Millisecond))
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,24 @@ type CopyOptions struct {
 	Made     Made // the folders above Dest that are not there
 	Existing bool // the folder that Dest lies in has to be there
 	Replace  bool // whatever is in the way is taken away, but folders for folders
+
+	Former *Former // what an earlier copy left; may be nil
+}
+
+// Former is files that are at their places already, in a folder in which no file ever changes: one that a copy would
+// be just like becomes another name of it.
+type Former struct {
+	Files *os.File
+	Known map[string]FormerFile // by clean path; those with content and no attributes
+}
+
+// FormerFile is what a file of a former copy is.
+type FormerFile struct {
+	Size     int64
+	Mode     uint32 // permissions
+	UID, GID uint32
+	Mtime    int64 // seconds since 1970
+	Sum      [32]byte
 }
 
 // Copy puts what was picked where it belongs, as it was when it was picked: what changed
@@ -43,8 +62,16 @@ func (t *Target) Copy(ctx context.Context, x *Picked, o CopyOptions) error {
 		}
 	}
 	shared := x.shared()
+	var former linux.Dir
+	if o.Former != nil {
+		var err error
+		if former, err = linux.DirOf(o.Former.Files); err != nil {
+			return err
+		}
+		defer former.Close()
+	}
 	for i := range x.matches {
-		c := &copier{crew: newCrew(ctx), t: t, source: x.source, o: o, shared: shared}
+		c := &copier{crew: newCrew(ctx), t: t, source: x.source, o: o, shared: shared, former: former}
 		if err := c.match(&x.matches[i], x.pick.Contents); err != nil {
 			return err
 		}
@@ -78,6 +105,7 @@ type copier struct {
 	source *Source
 	o      CopyOptions
 	shared map[ident]bool
+	former linux.Dir
 
 	mu    sync.Mutex
 	links []link // files with several names, which are made when all else is
@@ -266,6 +294,12 @@ func (c *copier) folder(src linux.Dir, from, to string, n *node, fresh bool, dep
 	}
 	defer dst.Close()
 	w := &copyWork{copier: c, src: src, dst: dst, from: from, to: to, fresh: fresh, parent: n}
+	if c.o.Former != nil {
+		if d, err := c.former.Beneath(cmp.Or(to, ".")); err == nil {
+			w.old, w.reuse = d, true
+			defer d.Close()
+		}
+	}
 	var wg sync.WaitGroup
 	for i := 0; i < len(n.kids); i += copyLot {
 		part := n.kids[i:min(i+copyLot, len(n.kids))]
@@ -290,7 +324,9 @@ type copyWork struct {
 	src, dst linux.Dir
 	from, to string
 	fresh    bool
-	parent   *node // nil for a single file
+	parent   *node     // nil for a single file
+	old      linux.Dir // the folder in a former copy, if reuse
+	reuse    bool
 }
 
 // sub copies a folder in the folder.
@@ -368,6 +404,9 @@ func (w *copyWork) one(n *node, name string) error {
 			w.mu.Lock()
 			w.links = append(w.links, link{n, w.from, w.to, w.parent})
 			w.mu.Unlock()
+			return nil
+		}
+		if w.reuse && w.again(n) {
 			return nil
 		}
 		return w.regular(n, name)
