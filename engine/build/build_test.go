@@ -30,9 +30,8 @@ type noLayers struct{ settled int }
 func (*noLayers) Get(id string) (layer.Layer, error) {
 	return layer.Layer{}, fmt.Errorf("%w: %s", layer.ErrNotFound, id)
 }
-func (*noLayers) Files(string) (*os.File, error) { return nil, errors.ErrUnsupported }
-func (*noLayers) Entries(string, func(*archive.Entry) error) error {
-	return errors.ErrUnsupported
+func (*noLayers) Alone(string, func(*archive.Entry) error) (*os.File, error) {
+	return nil, errors.ErrUnsupported
 }
 func (*noLayers) View(string) (*os.File, error)                         { return nil, errors.ErrUnsupported }
 func (*noLayers) Work(string) (*layer.Work, error)                      { return nil, errors.ErrUnsupported }

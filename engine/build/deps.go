@@ -38,9 +38,8 @@ type Deps struct {
 type Layers interface {
 	Get(chainID string) (layer.Layer, error)
 	View(top string) (*os.File, error)
-	// Files gives the folder of what one layer has, and Entries its index: nothing of it may be changed.
-	Files(chainID string) (*os.File, error)
-	Entries(chainID string, f func(*archive.Entry) error) error
+	// Alone gives the folder of what one layer has, which must not be changed, and tells what is in it.
+	Alone(chainID string, f func(*archive.Entry) error) (*os.File, error)
 	// Work begins a layer on top, "" for none: a folder that is written to.
 	Work(top string) (*layer.Work, error)
 	// Rebase gives the layer chainID, without what it stands on, on another parent.

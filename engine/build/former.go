@@ -29,7 +29,8 @@ func (r *fileRun) former(x *tree.Picked) (*tree.Former, error) {
 		return nil, nil
 	}
 	out := &tree.Former{Known: map[string]tree.FormerFile{}}
-	err := r.job.b.Layers.Entries(top, func(e *archive.Entry) error {
+	var err error
+	out.Files, err = r.job.b.Layers.Alone(top, func(e *archive.Entry) error {
 		if e.Type == archive.TypeFile && len(e.Xattrs) == 0 && !e.Sparse && !e.Whiteout {
 			out.Known[e.Path] = tree.FormerFile{Size: e.Size, Mode: e.Mode, UID: e.UID, GID: e.GID, Mtime: e.Mtime.Sec, Sum: e.Digest}
 		} else {
@@ -37,9 +38,6 @@ func (r *fileRun) former(x *tree.Picked) (*tree.Former, error) {
 		}
 		return nil
 	})
-	if err == nil {
-		out.Files, err = r.job.b.Layers.Files(top)
-	}
 	if errors.Is(err, layer.ErrNotFound) {
 		return nil, nil
 	}

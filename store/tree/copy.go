@@ -29,22 +29,6 @@ type CopyOptions struct {
 	Former *Former // what an earlier copy left; may be nil
 }
 
-// Former is files that are at their places already, in a folder in which no file ever changes: one that a copy would
-// be just like becomes another name of it.
-type Former struct {
-	Files *os.File
-	Known map[string]FormerFile // by clean path; those with content and no attributes
-}
-
-// FormerFile is what a file of a former copy is.
-type FormerFile struct {
-	Size     int64
-	Mode     uint32 // permissions
-	UID, GID uint32
-	Mtime    int64 // seconds since 1970
-	Sum      [32]byte
-}
-
 // Copy puts what was picked where it belongs, as it was when it was picked: what changed
 // since is ErrChanged.
 func (t *Target) Copy(ctx context.Context, x *Picked, o CopyOptions) error {

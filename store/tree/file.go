@@ -44,35 +44,6 @@ func (w *copyWork) regular(n *node, name string) error {
 	return nil
 }
 
-// again makes a file another name of that of a former copy, if that is the same.
-func (w *copyWork) again(n *node) bool {
-	if n.st.Size == 0 || n.fresh || len(n.attrs) > 0 {
-		return false
-	}
-	f, ok := w.o.Former.Known[join(w.to, n.name)]
-	l := w.look(n)
-	want := FormerFile{Size: n.st.Size, Mode: l.mode, UID: l.uid, GID: l.gid, Mtime: w.t.clamp(l.mtime).Sec, Sum: n.sum}
-	return ok && f == want && w.dst.Link(w.old, n.name, n.name) == nil
-}
-
-// Count tells how many files are taken.
-func (x *Picked) Count() int {
-	n := 0
-	var walk func(k *node)
-	walk = func(k *node) {
-		if k.is(linux.ModeRegular) {
-			n++
-		}
-		for i := range k.kids {
-			walk(&k.kids[i])
-		}
-	}
-	for i := range x.matches {
-		walk(&x.matches[i].root)
-	}
-	return n
-}
-
 // unchanged tells whether a file is the one that was looked at.
 func (w *copyWork) unchanged(f linux.File, n *node) error {
 	st, err := f.Stat()

@@ -11,6 +11,7 @@
 //	stats.go   those digests, remembered
 //	target.go  a folder that is written to, on top of one that is not
 //	copy.go    what was picked, put there
+//	former.go  files that an earlier copy left, used again
 //	make.go    folders, files and links made there, and things taken away
 //
 // It knows no Dockerfile and no cache.
