@@ -15,6 +15,7 @@ import (
 	"lighter/engine/container"
 	"lighter/kernel"
 	"lighter/oci"
+	"lighter/store/archive"
 	"lighter/store/layer"
 )
 
@@ -65,6 +66,11 @@ type buildLayers struct {
 }
 
 func (l buildLayers) View(top string) (*os.File, error) { return l.writable.View(top) }
+
+// Alone is View of one layer, with what its index tells.
+func (l buildLayers) Alone(chainID string, f func(*archive.Entry) error) (*os.File, error) {
+	return l.writable.Alone(chainID, f)
+}
 
 // builds is the builder as clients of the Engine API see it.
 type builds struct{ *build.Builder }

@@ -38,8 +38,6 @@ type Deps struct {
 type Layers interface {
 	Get(chainID string) (layer.Layer, error)
 	View(top string) (*os.File, error)
-	// Alone gives the folder of what one layer has, which must not be changed, and tells what is in it.
-	Alone(chainID string, f func(*archive.Entry) error) (*os.File, error)
 	// Work begins a layer on top, "" for none: a folder that is written to.
 	Work(top string) (*layer.Work, error)
 	// Rebase gives the layer chainID, without what it stands on, on another parent.
@@ -52,6 +50,8 @@ type Layers interface {
 
 // Stacks is what the layer store tells of layers with all that they stand on.
 type Stacks interface {
+	// Alone gives the folder of what one layer has, which must not be changed, and tells what is in it.
+	Alone(chainID string, f func(*archive.Entry) error) (*os.File, error)
 	// Export writes all files as a tar, the same bytes each time.
 	Export(ctx context.Context, top string, w io.Writer) error
 	// Newest is the newest time of any file.

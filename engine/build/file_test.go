@@ -16,6 +16,7 @@ import (
 
 	"lighter/api"
 	"lighter/store"
+	"lighter/store/archive"
 	"lighter/store/layer"
 )
 
@@ -26,6 +27,9 @@ type files struct {
 }
 
 func (f files) View(top string) (*os.File, error) { return f.writable.View(top) }
+func (f files) Alone(top string, each func(*archive.Entry) error) (*os.File, error) {
+	return f.writable.Alone(top, each)
+}
 
 // newFileBench is a builder with layers.
 func newFileBench(t *testing.T) *bench {

@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"lighter/linux/fs"
+	"lighter/store/archive"
 )
 
 // View gives the files of the stack whose top layer is top ("" for none) as a mount that
@@ -32,4 +33,13 @@ func (s *Store) View(top string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Alone gives the folder of what one layer has, without what it stands on, as overlayfs wants it, and calls f
+// with each entry of its index. Nothing in it may be changed.
+func (w *Writable) Alone(chainID string, f func(*archive.Entry) error) (*os.File, error) {
+	if err := w.s.Entries(chainID, f); err != nil {
+		return nil, err
+	}
+	return os.Open(w.s.dir(chainID) + "/" + archive.FolderFiles)
 }

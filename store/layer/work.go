@@ -139,15 +139,6 @@ func (w *Work) Files() (*os.File, error) {
 // would. Nothing of it may be mounted meanwhile.
 func (w *Work) Upper() (*os.File, error) { return os.Open(w.dir + "/fs") }
 
-// Alone gives the folder of what one layer has, without what it stands on, as overlayfs wants it, and calls f
-// with each entry of its index. Nothing in it may be changed.
-func (s *Store) Alone(chainID string, f func(*archive.Entry) error) (*os.File, error) {
-	if err := s.Entries(chainID, f); err != nil {
-		return nil, err
-	}
-	return os.Open(s.dir(chainID) + "/" + archive.FolderFiles)
-}
-
 // Discard drops what was written. After Commit it does nothing.
 func (w *Work) Discard() error {
 	if w.dir == "" {
