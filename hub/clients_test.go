@@ -45,12 +45,12 @@ func (s shell) try(in string, args ...string) (string, error) {
 const word = "correct horse battery"
 
 // clientHub is a hub with a user and, in team's public app, an image.
-func clientHub(t *testing.T) (addr string, creds registry.Credentials, raw []byte) {
+func clientHub(t *testing.T) (addr string, creds registry.Credentials, raw []byte, p *process) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs programs")
 	}
-	p := start(t, filepath.Join(t.TempDir(), "hub"))
+	p = start(t, filepath.Join(t.TempDir(), "hub"))
 	user(t, filepath.Join(p.data, "hub.db"), "anna", word)
 	addr, creds = strings.TrimPrefix(p.url, "http://"), registry.Credentials{Username: "anna", Password: word}
 	raw = pushImage(t, registry.New(registry.Config{}).Repository(oci.Reference{Domain: addr, Path: "anna/app"}, creds), "v1", strings.Repeat("a layer ", 1000))
@@ -59,7 +59,7 @@ func clientHub(t *testing.T) (addr string, creds registry.Credentials, raw []byt
 	if out, err := tool(t.Context(), p.data, nil, bin, "repo", "public", "anna/app", "--data", p.data); err != nil {
 		t.Fatal(out, err)
 	}
-	return addr, creds, raw
+	return addr, creds, raw, p
 }
 
 // digest asks the hub for a tag's.
@@ -76,7 +76,7 @@ func TestSkopeo(t *testing.T) {
 	if _, err := exec.LookPath("skopeo"); err != nil {
 		t.Skip("skopeo is not here: apt-get install skopeo")
 	}
-	addr, creds, raw := clientHub(t)
+	addr, creds, raw, p := clientHub(t)
 	s := shell{T: t, dir: t.TempDir()}
 	auth := "--authfile=" + filepath.Join(s.dir, "auth.json")
 	if out, err := s.try("wrong", "skopeo", "login", auth, "--tls-verify=false", "-u", "anna", "--password-stdin", addr); err == nil {
@@ -109,6 +109,12 @@ func TestSkopeo(t *testing.T) {
 	if out, err := s.try("", "skopeo", "inspect", auth, "--raw", "--tls-verify=false", ref+"copy:v1"); err == nil {
 		t.Error("deleted:", out)
 	}
+	// The hub's folder is an image layout, which can be read without the hub.
+	p.stop(t)
+	if out := s.run("", "skopeo", "inspect", "--raw", "oci:"+p.data+":anna/app:v1"); out != string(raw) {
+		t.Error(out)
+	}
+	s.run("", "skopeo", "copy", "oci:"+p.data+":anna/app:v1", "dir:"+filepath.Join(s.dir, "alone"))
 }
 
 // The real docker client logs in, pushes, pulls and searches, by the engine that PEER names.
@@ -117,7 +123,7 @@ func TestDocker(t *testing.T) {
 	if peer == "" {
 		t.Skip("PEER=unix://… names no Docker to try")
 	}
-	addr, creds, raw := clientHub(t)
+	addr, creds, raw, _ := clientHub(t)
 	s := shell{T: t, dir: t.TempDir()}
 	docker := func(in string, args ...string) (string, error) {
 		return s.try(in, append([]string{"docker", "-H", peer, "--config", filepath.Join(s.dir, "config")}, args...)...)

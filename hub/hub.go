@@ -132,7 +132,7 @@ func (s *Server) Close() (err error) {
 func (s *Server) Collect(ctx context.Context, grace distribution.Grace) (distribution.Collected, error) {
 	c, err := s.registry.Collect(ctx, grace)
 	if err == nil {
-		err = s.pages.Sweep(ctx)
+		err = errors.Join(s.pages.Sweep(ctx), s.registry.WriteIndex(ctx))
 	}
 	return c, err
 }
@@ -152,6 +152,11 @@ func (s *Server) collect(ctx context.Context) {
 				s.cfg.Log.Info("garbage collected", "blobs", c.Blobs, "bytes", c.Bytes, "uploads", c.Uploads, "mirrored", c.Mirrored)
 			}
 		case <-ctx.Done():
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			if err := s.registry.WriteIndex(end); err != nil {
+				s.cfg.Log.Error("the names of images could not be written beside them", "error", err)
+			}
 			return
 		}
 	}

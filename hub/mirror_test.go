@@ -142,6 +142,9 @@ func TestMirrorOfForeign(t *testing.T) {
 					}
 				}
 			}
+			if status, body := get(t, hubs[0].url+"/u/far"); status != 200 || !strings.Contains(body, "far/team/app") {
+				t.Error(status, body)
+			}
 			if status, body := get(t, hubs[0].url+"/r/far/team/app"); status != 200 || !strings.Contains(body, "Mirrored from another registry") {
 				t.Error(status, body)
 			}
@@ -198,6 +201,12 @@ func TestMirrorRights(t *testing.T) {
 			_, found := get(t, url+"/v1/search?q=app")
 			if strings.Contains(found, c.image) == c.private {
 				t.Error(found)
+			}
+			if c.below == "" && !c.private { // as engines use it that are told --registry-mirror
+				mirrored := registry.New(registry.Config{Mirrors: []string{url}}).Repository(oci.Reference{Domain: "docker.io", Path: "team/app"}, nobody)
+				if _, raw, err := mirrored.Manifest(t.Context(), "v1"); err != nil || len(raw) == 0 {
+					t.Error(err)
+				}
 			}
 			as := client{t, "anna", "correct horse battery"}
 			as.do(403, "POST", url+"/v2/"+c.image+"/blobs/uploads/", "")

@@ -48,6 +48,12 @@ type Shower interface {
 	Show(upload string) (*os.File, error)
 }
 
+// Indexer is a Store that can be read without us, as an OCI image layout.
+type Indexer interface {
+	// Index writes down which manifests have which names.
+	Index(named oci.Index) error
+}
+
 // Signer is a Store whose blobs can be fetched elsewhere.
 type Signer interface {
 	// URL gives an address where whoever has it may read the blob for a while.

@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -293,6 +294,27 @@ func (l *Local) Stat(_ context.Context, d oci.Digest) (int64, error) {
 func (l *Local) Delete(_ context.Context, d oci.Digest) error {
 	if err := os.Remove(l.blob(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	return nil
+}
+
+// Index writes the image layout's index.json, which is replaced as a whole.
+func (l *Local) Index(named oci.Index) error {
+	raw, err := json.Marshal(named)
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(l.dir, oci.IndexFile)
+	f, err := os.CreateTemp(l.dir, "."+oci.IndexFile+"-") // which none but its owner reads
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", name, err), os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 // ownerView is a user or an organisation.
 type ownerView struct {
 	Name, Title, Description string
-	Org                      bool
+	Org, Mirror              bool
 	Created                  time.Time
 	Repos                    []repoRow
 	Pages                    pager
@@ -38,9 +38,17 @@ func (s *Site) owner(c *call) error {
 	const each = 20
 	ctx, a, v, now := c.r.Context(), s.cfg.Accounts, ownerView{Name: c.r.PathValue("name")}, c.number("page")
 	kind, err := s.kind(ctx, v.Name)
+	if errors.Is(err, notThere) { // another registry's, when there is anything of it
+		kind = "mirror"
+		if n, failed := s.countRepos(ctx, c.who, `r.owner = ?`, []any{v.Name}); n > 0 {
+			err = failed
+		}
+	}
 	switch {
 	case err != nil:
 		return err
+	case kind == "mirror":
+		v.Title, v.Mirror = v.Name, true
 	case kind == "org":
 		org, err := a.Orgs.Get(ctx, c.who, v.Name)
 		if err != nil {
