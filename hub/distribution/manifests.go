@@ -305,7 +305,8 @@ type naming struct {
 	all  []oci.Digest // blobs that are here or may come; itself, too
 	held []oci.Digest // those of them that have to be here
 	tags []string
-	by   account.Identity // who pushes; nobody for what is mirrored
+	by   account.Identity // who pushes
+	note func(*writer)    // what else is written down; nil for the audit log
 }
 
 // store keeps a manifest: its bytes beside the blobs, so that the storage can be read
@@ -339,7 +340,9 @@ func (g *Registry) store(ctx context.Context, u *upload, s stored, raw []byte, m
 				w.repo, tag, string(s.digest), w.now, n.by.User)
 		}
 		w.exec(`UPDATE repositories SET updated = ? WHERE id = ?`, w.now, w.repo)
-		if n.by.User != byMirror {
+		if n.note != nil {
+			n.note(w)
+		} else {
 			w.audit(n.by, "image.push", s.name, append(slices.Clone(n.tags), string(s.digest))...)
 		}
 		return w.err

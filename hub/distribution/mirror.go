@@ -154,8 +154,12 @@ func (g *mirror) ask(ctx context.Context, o origin, at route, h held) (stale boo
 		return false, nil
 	case errors.As(err, new(*refusal)) || ctx.Err() != nil:
 		return false, err
-	case gone(err):
+	case missing(err):
 		return false, g.lose(ctx, at, h)
+	case gone(err):
+		// It may show it again, when somebody gives us another password.
+		g.cfg.Log.Warn("the registry that is mirrored refuses us", "repository", at.name, "reference", at.ref, "error", err)
+		return false, &refusal{"MANIFEST_UNKNOWN", "the registry that is mirrored does not show it", map[string]string{"name": at.name, "reference": at.ref}}
 	}
 	m.away.Store(o.remote, time.Now().Add(pause))
 	g.cfg.Log.Warn("the registry that is mirrored does not answer", "repository", at.name, "reference", at.ref, "error", err)
@@ -206,21 +210,21 @@ func (g *mirror) keep(ctx context.Context, at route, d oci.Digest, raw []byte, m
 	for b := range m.blobs {
 		named = append(named, b)
 	}
+	note := func(w *writer) {
+		for _, ref := range append(tags, string(d)) {
+			w.exec(`INSERT INTO mirrored (repo, ref, checked, used) VALUES (?, ?, ?, ?)
+				ON CONFLICT (repo, ref) DO UPDATE SET checked = excluded.checked, used = excluded.used`, w.repo, ref, now, now)
+		}
+	}
 	err = g.store(ctx, u, stored{repo: u.repo, name: at.name, digest: d, media: m.media}, raw, m,
-		naming{all: named, held: []oci.Digest{d}, tags: tags, by: account.Identity{User: byMirror}})
+		naming{all: named, held: []oci.Digest{d}, tags: tags, by: account.Identity{User: byMirror}, note: note})
 	if err != nil {
 		return errors.Join(err, g.drop(ctx, u))
-	}
-	for _, ref := range append(tags, string(d)) {
-		if _, err := g.cfg.DB.Exec(ctx, `INSERT INTO mirrored (repo, ref, checked, used) VALUES (?, ?, ?, ?)
-			ON CONFLICT (repo, ref) DO UPDATE SET checked = excluded.checked, used = excluded.used`, u.repo, ref, now, now); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
-// lose forgets a tag that the other registry no longer has, or no longer shows. What is
+// lose forgets a tag that the other registry no longer has. What is
 // here by its digest stays: it may be another tag's.
 func (g *mirror) lose(ctx context.Context, at route, h held) error {
 	if h.digest == "" || strings.Contains(at.ref, ":") {

@@ -149,8 +149,11 @@ func TestMirrorTags(t *testing.T) {
 	if w.asked.Load() != before {
 		t.Error("a registry that is away is asked again at once")
 	}
-	w.bend.Store(nil)
+	w.bendTo(func(rw http.ResponseWriter, _ *http.Request) bool { rw.WriteHeader(403); return true })
 	w.g.cfg.Mirrors.away.Clear()
+	w.want(404, "GET", "/v2/far/app/manifests/v", "") // it shows us nothing any more, until it does again
+	w.bend.Store(nil)
+	w.want(200, "GET", "/v2/far/app/manifests/v", "")
 	w.up.want(202, "DELETE", "/v2/app/manifests/v", "")
 	if a := w.want(404, "GET", "/v2/far/app/manifests/v", ""); a.code() != "MANIFEST_UNKNOWN" {
 		t.Error(a)

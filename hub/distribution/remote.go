@@ -84,5 +84,8 @@ func (r *Remote) referrers(ctx context.Context, name string, d oci.Digest) ([]by
 	return r.repo(name).Referrers(ctx, d)
 }
 
+// missing reports whether the other registry says that there is nothing.
+func missing(err error) bool { return registry.NotFound(err) }
+
 // gone reports whether the other registry says that there is nothing, or nothing for us.
 func gone(err error) bool { return registry.NotFound(err) || registry.Denied(err) }
