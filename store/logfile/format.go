@@ -137,22 +137,26 @@ func cut(data []byte, end bool) (line []byte, whole bool) {
 
 const ones, tops = 0x0101010101010101, 0x8080808080808080
 
-// plain says whether s can stand in a JSON string as it is.
+// plain says whether s can stand in a JSON string as it is. What is left of s after its
+// words is looked at with the last eight bytes, some for the second time.
 func plain(s []byte) bool {
-	var bad uint64
+	if len(s) < 8 {
+		for _, b := range s {
+			if b < 0x20 || b >= utf8.RuneSelf || b == '"' || b == '&' || b == '<' || b == '>' || b == '\\' {
+				return false
+			}
+		}
+		return true
+	}
+	bad := special(binary.LittleEndian.Uint64(s[len(s)-8:]))
 	for len(s) >= 16 {
 		bad |= special(binary.LittleEndian.Uint64(s)) | special(binary.LittleEndian.Uint64(s[8:]))
 		s = s[16:]
 	}
-	if bad&tops != 0 {
-		return false
+	if len(s) > 8 {
+		bad |= special(binary.LittleEndian.Uint64(s))
 	}
-	for _, b := range s {
-		if b < 0x20 || b >= utf8.RuneSelf || b == '"' || b == '&' || b == '<' || b == '>' || b == '\\' {
-			return false
-		}
-	}
-	return true
+	return bad&tops == 0
 }
 
 // special has a top bit set when one of the eight bytes of x is to be escaped: those
