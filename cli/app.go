@@ -38,6 +38,9 @@ type Config struct {
 	Secure func(ctx context.Context, raw net.Conn, addr string, t *client.TLS) (net.Conn, error)
 	Whole  func(args []string) error
 
+	// SendFile is that of client.Config.
+	SendFile func(to net.Conn, from *os.File, n int64) (int64, error)
+
 	// MakeNode makes a device node or a fifo in a folder; mode is as in stat(2).
 	MakeNode func(dir *os.File, name string, mode, major, minor uint32) error
 }
@@ -115,6 +118,7 @@ func (a *App) Client() (*client.Client, error) {
 		Headers:     a.config().HTTPHeaders,
 		UserAgent:   agent,
 		Unreachable: a.unreachable,
+		SendFile:    a.SendFile,
 	}
 	if t := a.globals.tlsConfig(); t != nil && strings.HasPrefix(host, "tcp://") {
 		config.Secure = func(ctx context.Context, raw net.Conn, addr string) (net.Conn, error) {

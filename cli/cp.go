@@ -291,6 +291,13 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom counts what is copied, which the writer may take from a file by itself.
+func (c *countingWriter) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(c.Writer, r)
+	c.n.Add(n)
+	return n, err
+}
+
 // checkDestination refuses a place that cannot be copied to.
 func checkDestination(p string) error {
 	dir := filepath.Dir(filepath.Clean(p))

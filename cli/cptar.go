@@ -28,14 +28,15 @@ type packing struct {
 	asRoot bool                                          // whoever owns the files
 	extra  tarEntry                                      // comes last; none without a name
 
+	w    io.Writer
 	tar  *tar.Writer
-	out  *bufio.Writer
+	out  *bufio.Writer // to w
 	buf  []byte
 	seen map[[2]uint64]string // files with several names, by device and inode
 }
 
 func (p *packing) run(ctx context.Context, w io.Writer) error {
-	p.out = bufio.NewWriterSize(w, 64<<10)
+	p.w, p.out = w, bufio.NewWriterSize(w, 64<<10)
 	p.tar, p.buf, p.seen = tar.NewWriter(p.out), make([]byte, copyBuffer), map[[2]uint64]string{}
 	dir, base := splitEntry(p.src.path)
 	root := filepath.Join(dir, base)
@@ -151,10 +152,8 @@ func (p *packing) file(file string, h *tar.Header) error {
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
-	if h.Size > copyBuffer { // so that large pieces go out without being copied
-		if err := p.out.Flush(); err != nil {
-			return err
-		}
+	if h.Size > copyBuffer {
+		return p.large(file, f, h.Size)
 	}
 	for left := h.Size; left > 0; {
 		b := p.buf[:min(left, copyBuffer)]
@@ -171,6 +170,27 @@ func (p *packing) file(file string, h *tar.Header) error {
 		left -= int64(n)
 	}
 	return nil
+}
+
+// large sends a file's content past the tar's writer, as the kernel can take it from the
+// file. That writer waits for the content for ever, another goes on behind it.
+func (p *packing) large(file string, f *os.File, size int64) error {
+	if err := p.out.Flush(); err != nil {
+		return err
+	}
+	for left := size; left > 0; left -= copyBuffer { // piece by piece, as it is shown how far it is
+		_, err := io.CopyN(p.w, f, min(left, copyBuffer))
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%s became shorter while it was copied", file)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	p.tar = tar.NewWriter(p.out)
+	const block = 512
+	_, err := p.out.Write(make([]byte, (block-size%block)%block))
+	return err
 }
 
 // severalNames identifies a file that has more than one name. What the system tells is

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"path"
 	"strings"
 	"sync"
@@ -28,6 +29,10 @@ type Config struct {
 
 	// Secure puts TLS on a connection to addr; nil for none.
 	Secure func(ctx context.Context, raw net.Conn, addr string) (net.Conn, error)
+
+	// SendFile sends the next n bytes of a file without copying them, or tells that it
+	// cannot (errors.ErrUnsupported). May be nil.
+	SendFile func(to net.Conn, from *os.File, n int64) (int64, error)
 
 	// Unreachable is asked when a connection cannot be made: nil makes it tried once
 	// more, an error stands for it. May be nil.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -229,7 +230,7 @@ func (c *Client) send(ctx context.Context, nc *conn, r *request, head []byte) (_
 	if r.stream != nil {
 		resp.sent = make(chan error, 1)
 		go func() {
-			err := upload(nc.Conn, r.stream, r.length)
+			err := c.upload(nc.Conn, r.stream, r.length)
 			resp.sent <- err // first: who finds the connection closed asks why
 			if errors.As(err, new(*bodyError)) {
 				nc.Close() // the engine must not take what it has for the whole
@@ -258,9 +259,9 @@ func (e *bodyError) Error() string { return e.err.Error() }
 
 // upload sends a body of length bytes, or in chunks when the length is not known. A body
 // that writes itself (Writer) does so, in chunks.
-func upload(w io.Writer, body io.Reader, length int64) error {
+func (c *Client) upload(w net.Conn, body io.Reader, length int64) error {
 	if write, ok := body.(Writer); ok {
-		out := &chunks{w: w}
+		out := &chunks{w: w, sendFile: c.config.SendFile}
 		if err := write(out); err != nil {
 			if out.err != nil {
 				return out.err
@@ -311,8 +312,9 @@ func (Writer) Read([]byte) (int, error) {
 
 // chunks sends each piece that is written to it as a chunk, without copying it.
 type chunks struct {
-	w   io.Writer
-	err error // of w
+	w        net.Conn
+	sendFile func(to net.Conn, from *os.File, n int64) (int64, error) // may be nil
+	err      error                                                    // of w
 }
 
 func (c *chunks) Write(p []byte) (int, error) {
@@ -324,6 +326,56 @@ func (c *chunks) Write(p []byte) (int, error) {
 		return 0, c.err
 	}
 	return len(p), nil
+}
+
+// ReadFrom sends what a reader has. So many bytes of a file (io.CopyN) are one chunk, which
+// the kernel takes from the file where it can.
+func (c *chunks) ReadFrom(r io.Reader) (int64, error) {
+	part, ok := r.(*io.LimitedReader)
+	if !ok || part.N <= 0 || c.sendFile == nil || c.err != nil {
+		return io.Copy(struct{ io.Writer }{c}, r)
+	}
+	f, ok := part.R.(*os.File)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{c}, r)
+	}
+	if _, c.err = c.w.Write(append(strconv.AppendInt(nil, part.N, 16), "\r\n"...)); c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.sendFile(c.w, f, part.N)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		if n, err = c.copyFile(f, part.N); err != nil {
+			return n, err
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, err
+	case err != nil:
+		c.err = err
+		return n, err
+	}
+	part.N -= n
+	_, c.err = io.WriteString(c.w, "\r\n")
+	return n, c.err
+}
+
+// copyFile sends the next size bytes of a file.
+func (c *chunks) copyFile(f *os.File, size int64) (n int64, err error) {
+	buf := make([]byte, min(size, 64<<10))
+	for n < size {
+		k, err := io.ReadFull(f, buf[:min(size-n, int64(len(buf)))])
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return n, err
+		}
+		if _, c.err = c.w.Write(buf[:k]); c.err != nil {
+			return n, c.err
+		}
+		n += int64(k)
+	}
+	return n, nil
 }
 
 // ConnectError tells that the engine could not be reached, or that it went away

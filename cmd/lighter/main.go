@@ -51,6 +51,7 @@ func run() int {
 		Interrupt:   cli.Interrupt,
 		StartEngine: startEngine,
 		MakeNode:    fs.Mknodat,
+		SendFile:    fs.SendFile,
 		Whole:       whole,
 	})
 }
