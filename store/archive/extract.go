@@ -68,6 +68,7 @@ type extractor struct {
 	tar     *tar.Reader
 	top     *os.File
 	buf     []byte
+	other   []byte        // a second buffer, once a file is large
 	folders []*tar.Header // whose times are set at the end
 
 	in   fs.Dir // the folder that the last entry went into
@@ -263,18 +264,8 @@ func (x *extractor) file(in fs.Dir, name, base string, h *tar.Header) error {
 		return x.failed("open", name, err)
 	}
 	defer f.Close()
-	for left := h.Size; left > 0; {
-		n, err := io.ReadFull(x.tar, x.buf[:min(left, int64(len(x.buf)))])
-		if err == nil {
-			err = x.ctx.Err()
-		}
-		if err != nil {
-			return cutShort(err)
-		}
-		if _, err := f.Write(x.buf[:n]); err != nil {
-			return x.failed("write", name, err)
-		}
-		left -= int64(n)
+	if err := x.fill(f, name, h.Size); err != nil {
+		return err
 	}
 	uid, gid := x.owner(h)
 	err = f.Chown(uid, gid)
