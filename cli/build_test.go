@@ -42,7 +42,7 @@ func TestPlainBuild(t *testing.T) {
 	var out bytes.Buffer
 	p := &plainBuild{out: &out}
 	for _, s := range told() {
-		if err := p.update(s); err != nil {
+		if err := errors.Join(p.update(s), p.tick()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,15 +36,21 @@ type plainBuild struct {
 	trace   buildTrace
 	current *buildStep
 	last    time.Time // when it was printed last
+	written time.Time // when anything was
 	begun   bool
 	buf     bytes.Buffer
 }
 
-// plainTurn is how long a step that prints nothing keeps others waiting.
-const plainTurn = 2 * time.Second
+const (
+	plainTurn = 2 * time.Second        // that a step which prints nothing keeps others waiting
+	plainRate = 100 * time.Millisecond // at least between two writes: what comes within is put together
+)
 
 func (p *plainBuild) update(s *api.BuildStatus) error {
 	p.trace.update(s)
+	if time.Since(p.written) < plainRate {
+		return nil // the next tick prints it
+	}
 	return p.print(false)
 }
 
@@ -73,6 +79,7 @@ func (p *plainBuild) print(all bool) error {
 	if p.buf.Len() == 0 {
 		return nil
 	}
+	p.written = time.Now()
 	_, err := p.out.Write(p.buf.Bytes())
 	p.buf.Reset()
 	return err

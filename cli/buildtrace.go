@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -72,11 +73,10 @@ func (t *buildTrace) vertex(n *api.BuildVertex) {
 		v = &buildStep{spans: map[int64]*time.Duration{}}
 		t.byDigest[n.Digest] = v
 	}
-	cached, name := v.Cached || n.Cached, v.Name
+	was := v.BuildVertex
 	v.BuildVertex = *n
-	if v.Cached = cached; v.Name == "" {
-		v.Name = name
-	}
+	v.Cached = was.Cached || n.Cached
+	v.Name, v.Missed = cmp.Or(n.Name, was.Name), cmp.Or(n.Missed, was.Missed)
 	if n.Started == nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -66,8 +67,11 @@ func (r *reference) files(ctx context.Context) (t *tree.Source, close func(), er
 
 // nothingAt is what is said of a file where there are none.
 func nothingAt(name string) error {
-	return &fs.PathError{Op: "open", Path: clean(name), Err: fs.ErrNotExist}
+	return &fs.PathError{Op: "open", Path: clean(name), Err: errNoFile}
 }
+
+// errNoFile is what the kernel says of a file that is not there: its words stand in errors of builds.
+var errNoFile = func() error { _, err := os.Lstat(""); return errors.Unwrap(err) }()
 
 // ReadFile gives a file, or a part of it.
 func (r *reference) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
