@@ -103,7 +103,8 @@ func TestStories(t *testing.T) {
 			env.Setenv("NEAR", spacePath(e.space))
 			env.Setenv("LOAD", filepath.Join(bin, "load"))
 			env.Setenv("SERVE", serveScript)
-			env.Setenv("COMPOSE", compose())
+			env.Setenv("COMPOSE", plugin("docker-compose"))
+			env.Setenv("BUILDX", plugin("docker-buildx"))
 			env.Setenv("DEBIAN", debianTar)
 			env.Setenv("PEER", "unix://"+peerSocket)
 			env.Defer(func() {
@@ -135,10 +136,11 @@ func TestStories(t *testing.T) {
 				_, err = c.Tables()
 				return err == nil, c.Close()
 			case "compose":
-				return compose() != "", nil
+				return plugin("docker-compose") != "", nil
+			case "buildx":
+				return plugin("docker-buildx") != "", nil
 			case "peer": // a Docker of the same machine, which the benchmarks and parity use, too
-				_, err := os.Stat(peerSocket)
-				return err == nil, nil
+				return exists(peerSocket), nil
 			case "debian":
 				_, err := os.Stat(debianTar)
 				return err == nil, nil
@@ -165,17 +167,22 @@ const peerSocket = "/var/tmp/peer/run/docker.sock"
 // debianTar is where the benchmarks keep a Debian.
 const debianTar = "/var/tmp/lighter-cache/debian.tar"
 
-// compose gives the path of Docker's compose plugin, which is a program of its own as well.
-func compose() string {
-	for _, path := range []string{
-		"/var/tmp/peer/clients/cli-plugins/docker-compose", "/usr/libexec/docker/cli-plugins/docker-compose", "/usr/local/lib/docker/cli-plugins/docker-compose",
+// plugin gives the path of a plugin of Docker's client, which is a program of its own as well.
+func plugin(name string) string {
+	for _, dir := range []string{
+		"/var/tmp/peer/clients/cli-plugins", "/usr/libexec/docker/cli-plugins", "/usr/local/lib/docker/cli-plugins", "/usr/lib/docker/cli-plugins",
 	} {
-		if _, err := os.Stat(path); err == nil {
+		if path := filepath.Join(dir, name); exists(path) {
 			return path
 		}
 	}
-	path, _ := exec.LookPath("docker-compose")
+	path, _ := exec.LookPath(name)
 	return path
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // cmdUntil repeats a command until it succeeds (or, negated, fails).

@@ -17,8 +17,12 @@ import (
 type feeds struct {
 	mu   sync.Mutex
 	each map[string]*feed
+	past []string      // those that have ended, the newest last
 	came chan struct{} // closed, and another made, when a build begins
 }
+
+// keptFeeds is how many builds are told of after their end, to who asks after a short one only then.
+const keptFeeds = 32
 
 func newFeeds() *feeds { return &feeds{each: map[string]*feed{}, came: make(chan struct{})} }
 
@@ -40,7 +44,11 @@ func (f *feeds) begin(ref string) (*feed, bool) {
 func (f *feeds) end(ref string) {
 	f.mu.Lock()
 	one := f.each[ref]
-	delete(f.each, ref)
+	f.past = append(f.past, ref)
+	if len(f.past) > keptFeeds {
+		delete(f.each, f.past[0])
+		f.past = f.past[1:]
+	}
 	f.mu.Unlock()
 	one.mu.Lock()
 	one.over = true

@@ -146,7 +146,7 @@ func TestSolve(t *testing.T) {
 	id := attached(t, dialer, filesync.NewFSSyncProvider(filesync.StaticDirSource{"context": files}),
 		secretsprovider.FromMap(map[string][]byte{"token": []byte("hush")}))
 	control := controlapi.NewControlClient(conn)
-	status, err := control.Status(t.Context(), &controlapi.StatusRequest{Ref: "r"}) // before the build begins
+	status, err := control.Status(t.Context(), &controlapi.StatusRequest{Ref: "r"}) // most likely before the build begins
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +165,16 @@ func TestSolve(t *testing.T) {
 		t.Errorf("told %v, %v", first, err)
 	}
 	if _, err := status.Recv(); err != io.EOF {
+		t.Errorf("the progress ended with %v", err)
+	}
+	late, err := control.Status(t.Context(), &controlapi.StatusRequest{Ref: "r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := late.Recv(); err != nil || len(again.Vertexes) != 1 {
+		t.Errorf("told after the end: %v, %v", again, err)
+	}
+	if _, err := late.Recv(); err != io.EOF {
 		t.Errorf("the progress ended with %v", err)
 	}
 }
