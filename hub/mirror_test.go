@@ -208,6 +208,9 @@ func TestMirrorRights(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			if _, page := get(t, url+"/"); strings.Contains(page, `href="/signup"`) != (c.below != "") {
+				t.Error("who may sign up:", page)
+			}
 			as := client{t, "anna", "correct horse battery"}
 			as.do(403, "POST", url+"/v2/"+c.image+"/blobs/uploads/", "")
 			as.do(403, "PUT", url+"/v2/"+c.image+"/manifests/v1", "{}")

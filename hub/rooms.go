@@ -15,6 +15,9 @@ import (
 // registry's.
 func (s *Server) rooms(ctx context.Context) (err error) {
 	mirrors := s.cfg.Mirrors
+	if mirrors.Of[""] != nil {
+		s.cfg.Closed = true // names are the operator's to give
+	}
 	s.accounts, err = account.New(ctx, s.db, account.Options{PublicURL: s.cfg.PublicURL, Closed: s.cfg.Closed, Proxies: s.cfg.Proxies, Log: s.cfg.Log,
 		Mirrors: slices.Sorted(maps.Keys(mirrors.Of)), MirrorPrivate: mirrors.Private})
 	if err != nil {
