@@ -14,6 +14,7 @@ import (
 	"lighter/engine/buildkit"
 	"lighter/engine/container"
 	"lighter/kernel"
+	"lighter/linux/proc"
 	"lighter/oci"
 	"lighter/store/archive"
 	"lighter/store/layer"
@@ -28,7 +29,7 @@ func (p *parts) openBuilds(ctx context.Context) (err error) {
 	lender := container.NewLender(p.containers)
 	p.builds, err = build.Open(build.Deps{
 		Log: slog.Default(), Root: p.root, Layers: buildLayers{p.layers, p.layers.Writable()}, Images: p.images, Blobs: p.images.Blobs,
-		Containers: p.containers, Steps: steps, Networks: lender, Platforms: platforms,
+		Containers: p.containers, Steps: steps, Networks: lender, Platforms: platforms, Group: proc.Group,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"time"
 
 	"lighter/api"
@@ -29,6 +30,8 @@ type Deps struct {
 	Steps      Steps
 	Networks   Networks
 	Platforms  func() []api.Platform // that this machine can run, its own first
+
+	Group func(*exec.Cmd) // has a command killed with all that it started; nil: alone
 
 	Parallel int              // RUN steps at a time; 0 for four a processor: most wait for disks and networks
 	Clock    func() time.Time // nil for the machine's

@@ -23,6 +23,7 @@ var sources = map[string]func(*pb.Op, *pb.SourceOp) (op, error){
 	"local":        newLocalSource,
 	"http":         newHTTPSource,
 	"https":        newHTTPSource,
+	"git":          newGitSource,
 }
 
 // newOp gives what a vertex of a definition does.

@@ -256,3 +256,6 @@ func (x *Picked) Without(ctx context.Context, f func(file *os.File) (bool, error
 	}
 	return out, nil
 }
+
+// IsDir tells that the path names one folder.
+func (x *Picked) IsDir() bool { return len(x.matches) == 1 && x.matches[0].isDir() }
