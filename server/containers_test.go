@@ -146,7 +146,7 @@ func newEngine(t *testing.T) (sock string) {
 	w := &world{clients: map[task.Name][]task.Client{}}
 	cs, err := container.New(t.Context(), container.Deps{
 		Volumes: s.config.Volumes,
-		Dir:     dir, Trash: os.RemoveAll, Layers: folders{t.TempDir()}, Images: oneImage{}, Events: s.config.Events,
+		Dir:     dir, Trash: os.RemoveAll, Layers: folders{dir}, Images: oneImage{}, Events: s.config.Events,
 		Networks: s.config.Networks, Keeper: w, Shm: noShm{}, Rootfs: folders{}, Host: container.Host{Name: "h", CPUs: 1, Architecture: "amd64"},
 	})
 	if err != nil {
