@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz bench install quickstart clean
+.PHONY: build check test test-v2 fuzz crash bench install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -32,6 +32,9 @@ test-v2: ## packages' tests in a virtual machine with cgroup version 2 alone
 
 fuzz: ## each fuzzer for a minute (FUZZTIME=1m): docs/security.md
 	scripts/fuzz.sh
+
+crash: ## 500 deaths of engine, keeper, both or a client under load; SEED=… draws the same again
+	$(GO) test ./stories -run '^TestCrashes$$' -count=1 -timeout 3h -v -crash.rounds $(or $(CRASHES),500) -crash.seed $(or $(SEED),0)
 
 bench: build ## ours beside PEER=unix://…, in turn: medians and ratios
 	$(GO) run ./bench -peer '$(PEER)' $(BENCHFLAGS)
