@@ -202,7 +202,7 @@ func dockerTypes(text string) string {
 	return strings.NewReplacer(
 		"*cli.psRow", "*formatter.ContainerContext", "*cli.imageRow", "*formatter.imageContext",
 		"*cli.historyRow", "*image.historyContext", "*cli.networkRow", "*network.networkContext",
-		"*cli.volumeRow", "*formatter.volumeContext", "*cli.statsRow", "*container.statsContext",
+		"*cli.volumeRow", "*formatter.volumeContext", "*cli.statsRow", "*container.statsContext", "*cli.searchRow", "*registry.searchContext",
 		"*api.Event", "*events.Message", "cli.infoOut", "system.dockerInfo", "cli.versions", "system.versionInfo",
 	).Replace(text)
 }

@@ -42,7 +42,9 @@ func newSearch(a *App) *cobra.Command {
 				format = "table {{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}"
 			}
 			l := listing{format: format, headers: searchHeaders}
-			return l.write(a.Out, len(found), func(n int) any { return &searchRow{found[n], !noTrunc} })
+			return l.write(a.Out, len(found), func(n int) any {
+				return &searchRow{r: found[n], short: !noTrunc, json: strings.Contains(format, "json")}
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -54,16 +56,19 @@ func newSearch(a *App) *cobra.Command {
 }
 
 var searchHeaders = map[string]string{
-	"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL", "IsAutomated": "AUTOMATED",
+	"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL",
 }
 
 // searchRow is one repository, by the placeholders of --format.
 type searchRow struct {
 	r     api.SearchResult
 	short bool
+	json  bool
 }
 
 const shortDescription = 45 // characters
+
+func (*searchRow) row() {}
 
 func (r *searchRow) Name() string { return r.r.Name }
 
@@ -77,12 +82,12 @@ func (r *searchRow) Description() string {
 
 func (r *searchRow) StarCount() string { return strconv.Itoa(r.r.StarCount) }
 
-func (r *searchRow) IsOfficial() string { return tick(r.r.IsOfficial) }
-
-func (r *searchRow) IsAutomated() string { return tick(r.r.IsAutomated) }
-
-func tick(yes bool) string {
-	if yes {
+// IsOfficial is a mark in tables, a word in JSON.
+func (r *searchRow) IsOfficial() string {
+	switch {
+	case r.json:
+		return strconv.FormatBool(r.r.IsOfficial)
+	case r.r.IsOfficial:
 		return "[OK]"
 	}
 	return ""

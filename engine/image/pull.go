@@ -205,6 +205,8 @@ func pullError(ref oci.Reference, err error) error {
 		return api.Errorf(api.NotFound, "manifest for %s not found: %w", ref.Familiar(), err)
 	case e.Code == "NAME_UNKNOWN":
 		return api.Errorf(api.NotFound, "repository %s not found: %w", ref.FamiliarName(), err)
+	case e.Code == "UNAUTHORIZED":
+		return api.Errorf(api.Unauthorized, "%w", err) // clients ask who it is, and try again
 	case e.Code == "DENIED" || e.Status == 403:
 		return api.Errorf(api.NotFound, "pull access denied for %s, repository does not exist or may require 'docker login': %w", ref.FamiliarName(), err)
 	}
