@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"text/template"
 	"unicode"
@@ -45,7 +46,7 @@ func (l listing) write(w io.Writer, n int, row func(int) any) error {
 	var head, body bytes.Buffer
 	if parts, ok := plainFormat(format); ok && n > 0 && findMethods(row(0), parts) {
 		for i := range n {
-			writePlain(&body, parts, reflect.ValueOf(row(i)))
+			writePlain(&body, parts, row(i))
 		}
 		for _, p := range parts {
 			if !p.field {
@@ -124,8 +125,20 @@ func plainFormat(format string) (parts []part, ok bool) {
 	return parts, true
 }
 
+// celled is a row that finds its placeholders by itself. To find a method by its name
+// reflection makes up types, which is a list's largest part.
+type celled interface {
+	cell(name string) (text string, ok bool)
+}
+
 // findMethods tells whether every placeholder is a method that gives a string, and notes which.
 func findMethods(row any, parts []part) bool {
+	if row, ok := row.(celled); ok {
+		return !slices.ContainsFunc(parts, func(p part) bool {
+			_, ok := row.cell(p.text)
+			return p.field && !ok
+		})
+	}
 	t := reflect.TypeOf(row)
 	for i, p := range parts {
 		if !p.field {
@@ -140,12 +153,17 @@ func findMethods(row any, parts []part) bool {
 	return true
 }
 
-func writePlain(w *bytes.Buffer, parts []part, row reflect.Value) {
+func writePlain(w *bytes.Buffer, parts []part, row any) {
+	own, celled := row.(celled)
 	for _, p := range parts {
-		if p.field {
-			w.WriteString(row.Method(p.method).Call(nil)[0].String())
-		} else {
+		switch {
+		case !p.field:
 			w.WriteString(p.text)
+		case celled:
+			text, _ := own.cell(p.text)
+			w.WriteString(text)
+		default:
+			w.WriteString(reflect.ValueOf(row).Method(p.method).Call(nil)[0].String())
 		}
 	}
 	w.WriteByte('\n')

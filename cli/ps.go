@@ -159,6 +159,26 @@ type psRow struct {
 
 func (r *psRow) row() {}
 
+// psCells are the placeholders of the usual columns.
+var psCells = [...]struct {
+	name string
+	text func(*psRow) string
+}{
+	{"ID", (*psRow).ID}, {"Image", (*psRow).Image}, {"Command", (*psRow).Command}, {"RunningFor", (*psRow).RunningFor},
+	{"Status", (*psRow).Status}, {"Ports", (*psRow).Ports}, {"Names", (*psRow).Names}, {"Size", (*psRow).Size},
+	{"State", (*psRow).State}, {"CreatedAt", (*psRow).CreatedAt}, {"Labels", (*psRow).Labels}, {"Mounts", (*psRow).Mounts},
+	{"LocalVolumes", (*psRow).LocalVolumes}, {"Networks", (*psRow).Networks}, {"Reason", (*psRow).Reason},
+}
+
+func (r *psRow) cell(name string) (string, bool) {
+	for i := range psCells {
+		if psCells[i].name == name {
+			return psCells[i].text(r), true
+		}
+	}
+	return "", false
+}
+
 // ID is the id, short unless --no-trunc.
 func (r *psRow) ID() string {
 	if r.short {
