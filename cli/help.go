@@ -39,6 +39,7 @@ func printHelp(a *App, cmd *cobra.Command) {
 	if cmd.HasExample() {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
 	}
+	cmd.Flags().SortFlags = true
 	if cmd.HasParent() && cmd.HasAvailableFlags() {
 		fmt.Fprintf(w, "\nOptions:\n%s\n", flagHelp(a, cmd.Flags().FlagUsagesWrapped))
 	}

@@ -68,7 +68,9 @@ func (a *App) run(ctx context.Context, args []string) error {
 	}
 	a.rest = args[1:]
 	if e := slices.IndexFunc(a.commands(), func(e entry) bool { return e.name == args[0] }); e >= 0 {
-		root.AddCommand(a.commands()[e].build(a))
+		cmd := a.commands()[e].build(a)
+		cmd.Flags().SortFlags = false // printHelp has them sorted; who goes through a hundred needs no order
+		root.AddCommand(cmd)
 	} else if args[0] == "help" || strings.HasPrefix(args[0], "__complete") {
 		a.full = true
 		addCommands(a, root, a.commands())
