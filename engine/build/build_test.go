@@ -39,6 +39,7 @@ func (l *noLayers) Settle(context.Context, ...string) error             { l.sett
 func (*noLayers) Pack(context.Context, string, io.Writer) error         { return errors.ErrUnsupported }
 func (*noLayers) Export(context.Context, string, io.Writer) error       { return errors.ErrUnsupported }
 func (*noLayers) Newest(string) (time.Time, error)                      { return time.Time{}, nil }
+func (*noLayers) Paths(string, func(string)) error                      { return nil }
 func (*noLayers) Differ(a, b string) (int, string, string, bool, error) { return 0, "", "", false, nil }
 func (*noLayers) List() []layer.Layer                                   { return nil }
 func (*noLayers) Remove(string) error                                   { return nil }

@@ -57,6 +57,8 @@ type Stacks interface {
 	Alone(chainID string, f func(*archive.Entry) error) (*os.File, error)
 	// Export writes all files as a tar, the same bytes each time.
 	Export(ctx context.Context, top string, w io.Writer) error
+	// Paths calls f with the path of each thing that a layer has, but of what it takes away.
+	Paths(chainID string, f func(path string)) error
 	// Newest is the newest time of any file.
 	Newest(top string) (time.Time, error)
 	// Differ finds the first thing that two stacks have not in common; see layer.Store.

@@ -59,6 +59,13 @@ func (j export) deliver(r *client.Result) (*api.BuildResult, error) {
 	if err := j.settle(); err != nil {
 		return nil, err
 	}
+	for _, m := range list {
+		if j.request.Squash {
+			if err := j.squash(m); err != nil {
+				return nil, err
+			}
+		}
+	}
 	j.job.results = list
 	out, err := j.output(list)
 	if err != nil {

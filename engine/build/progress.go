@@ -35,7 +35,7 @@ func (j *teller) announce(list []*vertex) {
 }
 
 func (v *vertex) told() *api.BuildVertex {
-	t := &api.BuildVertex{Digest: v.digest, Name: v.name}
+	t := &api.BuildVertex{Digest: v.digest, Name: v.name, Missed: v.missed}
 	for _, e := range v.inputs {
 		t.Inputs = append(t.Inputs, e.from.digest)
 	}
@@ -48,10 +48,10 @@ func (v *vertex) told() *api.BuildVertex {
 }
 
 // begin tells that a vertex is under way, and since when.
-func (j *teller) begin(v *vertex, missed string) time.Time {
+func (j *teller) begin(v *vertex) time.Time {
 	now := j.now()
 	t := v.told()
-	t.Started, t.Missed = &now, missed
+	t.Started = &now
 	j.tell(api.BuildStatus{Vertexes: []*api.BuildVertex{t}})
 	return now
 }

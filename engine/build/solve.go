@@ -131,14 +131,13 @@ func (j *job) run(ctx context.Context, v *vertex, in []outcome, k *key) (out []o
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	missed := ""
 	if k != nil && j.request.Explain {
-		missed = j.b.cache.explain(v.name, k, v.noCache)
+		v.missed = j.b.cache.explain(v.name, k, v.noCache)
 	}
 	quick, ok := v.do.(interface{ instant(j *job) bool })
 	var begun time.Time
 	if !ok {
-		begun = j.begin(v, missed)
+		begun = j.begin(v)
 	}
 	const tries = 3 // that another build lets go of the very layers between their making and our hold is rare
 	for range tries {
@@ -159,7 +158,7 @@ func (j *job) run(ctx context.Context, v *vertex, in []outcome, k *key) (out []o
 		return out, nil
 	}
 	if ok {
-		begun = j.begin(v, missed)
+		begun = j.begin(v)
 	}
 	j.end(v, begun, err)
 	if err != nil {
@@ -236,7 +235,7 @@ func (j *job) failed(v *vertex, err error) error {
 	if cause := context.Cause(j.ctx); cause != nil {
 		err = cause
 	}
-	j.end(v, j.begin(v, ""), err)
+	j.end(v, j.begin(v), err)
 	return &stepError{v, err}
 }
 

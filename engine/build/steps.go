@@ -1,10 +1,12 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +65,7 @@ func (j *job) noteSteps(id oci.Digest) error {
 	if len(list) == 0 {
 		return nil
 	}
+	slices.SortFunc(list, func(a, b stepRecord) int { return cmp.Or(strings.Compare(a.Stage, b.Stage), cmp.Compare(a.N, b.N)) })
 	if err := os.MkdirAll(j.b.Root.Path("build", "steps"), 0o700); err != nil {
 		return err
 	}

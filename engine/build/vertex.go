@@ -25,6 +25,7 @@ type vertex struct {
 	noCache bool
 	source  *pb.Locations // in the Dockerfile
 	infos   []*pb.SourceInfo
+	missed  string // with Explain: why it is not from the cache, once it runs
 }
 
 // edge is one outcome of a vertex; without a vertex it is no file at all.

@@ -97,13 +97,25 @@ func (i Builds) Stands(chain oci.Digest) bool {
 // Bring makes a layer of a tar on others, which the caller holds with the layer that comes of it. The tar has to be
 // the one of this diff id.
 func (i Builds) Bring(ctx context.Context, r io.Reader, diff oci.Digest, parent string) error {
+	_, err := i.Layer(ctx, r, parent, func(chain string) error {
+		if chain != layer.ChainID(parent, string(diff)) {
+			return fmt.Errorf("%w: it does not unpack to %s", errMismatch, diff)
+		}
+		return nil
+	})
+	return err
+}
+
+// Layer makes a layer of a tar on others. Before it is there, known is told its chain id: it holds it, or refuses.
+func (i Builds) Layer(ctx context.Context, r io.Reader, parent string, known func(chain string) error) (string, error) {
 	st, err := i.Layers.Stage(ctx, r)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if st.DiffID != string(diff) {
-		return discard(st, fmt.Errorf("%w: it unpacks to %s, and %s was promised", errMismatch, st.DiffID, diff))
+	chain := layer.ChainID(parent, st.DiffID)
+	if err := known(chain); err != nil {
+		return "", discard(st, err)
 	}
 	_, err = i.Layers.CommitChain(ctx, []*layer.Staged{st}, parent)
-	return err
+	return chain, err
 }

@@ -27,6 +27,16 @@ func (s *Store) Export(ctx context.Context, top string, w io.Writer) error {
 	return archive.PackDir(ctx, dir, w, archive.PackOptions{})
 }
 
+// Paths calls f with the path of each thing that a layer has, not of what it takes away.
+func (s *Store) Paths(chainID string, f func(path string)) error {
+	return s.Entries(chainID, func(e *archive.Entry) error {
+		if !e.Whiteout && !e.Implied {
+			f(e.Path)
+		}
+		return nil
+	})
+}
+
 // times remembers the newest time of a layer's files, by its diff id.
 type times struct {
 	mu     sync.Mutex
