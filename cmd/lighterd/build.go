@@ -28,7 +28,7 @@ func (p *parts) openBuilds(ctx context.Context) (err error) {
 	}
 	lender := container.NewLender(p.containers)
 	p.builds, err = build.Open(build.Deps{
-		Log: slog.Default(), Root: p.root, Layers: buildLayers{p.layers, p.layers.Writable()}, Images: p.images, Blobs: p.images.Blobs,
+		Log: slog.Default(), Root: p.root, Layers: buildLayers{layer.Stacks{Store: p.layers}, p.layers.Writable()}, Images: p.images, Blobs: p.images.Blobs,
 		Containers: p.containers, Steps: steps, Networks: lender, Platforms: platforms, Group: proc.Group,
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func platforms() []api.Platform {
 
 // buildLayers is the layer store as builds see it.
 type buildLayers struct {
-	*layer.Store
+	layer.Stacks
 	writable *layer.Writable
 }
 

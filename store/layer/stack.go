@@ -12,8 +12,11 @@ import (
 	"lighter/store/archive"
 )
 
+// Stacks is what the store tells of layers with all that they stand on.
+type Stacks struct{ *Store }
+
 // Export writes all files of the stack whose top layer is top as a tar, the same bytes each time.
-func (s *Store) Export(ctx context.Context, top string, w io.Writer) error {
+func (s Stacks) Export(ctx context.Context, top string, w io.Writer) error {
 	root, err := s.Writable().View(top)
 	if err != nil {
 		return err
@@ -28,7 +31,7 @@ func (s *Store) Export(ctx context.Context, top string, w io.Writer) error {
 }
 
 // Paths calls f with the path of each thing that a layer has, not of what it takes away.
-func (s *Store) Paths(chainID string, f func(path string)) error {
+func (s Stacks) Paths(chainID string, f func(path string)) error {
 	return s.Entries(chainID, func(e *archive.Entry) error {
 		if !e.Whiteout && !e.Implied {
 			f(e.Path)
@@ -44,7 +47,7 @@ type times struct {
 }
 
 // Newest is the newest time of any file of a stack, as its layers' tars have them; zero for no file at all.
-func (s *Store) Newest(top string) (time.Time, error) {
+func (s Stacks) Newest(top string) (time.Time, error) {
 	var newest time.Time
 	for _, l := range s.chain(top) {
 		t, err := s.newestOf(l)
@@ -58,7 +61,7 @@ func (s *Store) Newest(top string) (time.Time, error) {
 	return newest, nil
 }
 
-func (s *Store) newestOf(l Layer) (time.Time, error) {
+func (s Stacks) newestOf(l Layer) (time.Time, error) {
 	s.times.mu.Lock()
 	t, ok := s.times.newest[l.DiffID]
 	s.times.mu.Unlock()
@@ -85,7 +88,7 @@ func (s *Store) newestOf(l Layer) (time.Time, error) {
 
 // Differ finds the first thing that is not the same in two stacks, layer by layer from below, times and all: which
 // layer, from 0, the path, and what of it. Ok is false when they are the same to the byte.
-func (s *Store) Differ(a, b string) (n int, path, what string, ok bool, err error) {
+func (s Stacks) Differ(a, b string) (n int, path, what string, ok bool, err error) {
 	below, above := s.chain(a), s.chain(b)
 	slices.Reverse(below)
 	slices.Reverse(above)
@@ -102,7 +105,7 @@ func (s *Store) Differ(a, b string) (n int, path, what string, ok bool, err erro
 	return 0, "", "", false, nil
 }
 
-func (s *Store) differ(a, b string) (path, what string, err error) {
+func (s Stacks) differ(a, b string) (path, what string, err error) {
 	var sides [2]map[string]archive.Entry
 	var paths []string
 	for n, id := range []string{a, b} {
