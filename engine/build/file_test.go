@@ -22,7 +22,7 @@ import (
 
 // files is the true layer store.
 type files struct {
-	*layer.Store
+	layer.Stacks
 	writable *layer.Writable
 }
 
@@ -42,7 +42,7 @@ func newFileBench(t *testing.T) *bench {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return files{s, s.Writable()}
+		return files{layer.Stacks{Store: s}, s.Writable()}
 	})
 }
 
