@@ -15,7 +15,7 @@ import (
 const (
 	gzipBlock = 1 << 20  // bytes that are deflated as one piece
 	gzipReach = 32 << 10 // how far deflate may point back
-	gzipLevel = 2        // a third larger steps cost twice the time and more, see docs/registries.md
+	gzipLevel = 2        // see docs/registries.md
 )
 
 // gzipHeader is RFC 1952's, without a time or a name: the same bytes give the same gzip.
