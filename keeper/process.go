@@ -221,9 +221,7 @@ func (p *process) await(ctx context.Context) task.Exit {
 		return have // a keeper before us noted it, and died
 	}
 	if p.Name.Exec == "" && p.Cgroup != "" {
-		if g, err := cgroup.Open(p.Cgroup); err == nil {
-			exit.OOMKilled = g.OOMKills() > 0
-		}
+		exit.OOMKilled = cgroup.OOMKills(p.Cgroup) > 0
 	}
 	return exit
 }

@@ -19,6 +19,16 @@ func (g *Group) OOMKills() uint64 {
 	return 0
 }
 
+// OOMKills is that of the group at path; 0, too, where there is none. It looks at one file,
+// where Open looks for the group in every hierarchy.
+func OOMKills(path string) uint64 {
+	g, err := locate(path)
+	if err != nil {
+		return 0
+	}
+	return g.OOMKills()
+}
+
 // OOMEvents is a descriptor that becomes readable when the group may have run out
 // of memory; a Read empties it, and OOMKills tells. It waits in the poller, without
 // a thread. It becomes readable once more when the group is removed.
