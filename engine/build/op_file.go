@@ -346,5 +346,11 @@ func missing(src *tree.Source, j *job, path string, err error) error {
 	case errors.As(err, &at):
 		path = at.Path
 	}
-	return api.Errorf(api.Invalid, "failed to calculate checksum of ref %s: %s: not found", j.id, strconv.Quote(path))
+	return &missingError{api.Errorf(api.Invalid, "failed to calculate checksum of ref %s: %s: not found", j.id, strconv.Quote(path))}
 }
+
+// missingError is a path that a context does not have. The step says so, and the build that no key could be made.
+type missingError struct{ error }
+
+// Unwrap gives the error with its kind.
+func (e *missingError) Unwrap() error { return e.error }

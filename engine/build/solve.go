@@ -236,6 +236,10 @@ func (j *job) failed(v *vertex, err error) error {
 		err = cause
 	}
 	j.end(v, j.begin(v), err)
+	var missing *missingError
+	if errors.As(err, &missing) {
+		err = fmt.Errorf("failed to compute cache key: %w", err)
+	}
 	return &stepError{v, err}
 }
 
