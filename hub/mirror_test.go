@@ -239,3 +239,39 @@ func TestMirrorNameTaken(t *testing.T) {
 		must(t, h.Close())
 	}
 }
+
+// A hub mirrors another hub's private repository by an access token, for its own users alone.
+func TestMirrorWithLogin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs programs")
+	}
+	bin, err := program()
+	must(t, err)
+	dir := t.TempDir()
+	a := start(t, filepath.Join(dir, "a"))
+	user(t, filepath.Join(a.data, "hub.db"), "anna", word)
+	addr := strings.TrimPrefix(a.url, "http://")
+	layer := strings.Repeat("private ", 1000)
+	pushImage(t, registry.New(registry.Config{}).Repository(oci.Reference{Domain: addr, Path: "anna/app"}, registry.Credentials{Username: "anna", Password: word}), "v1", layer)
+	secret, err := tool(t.Context(), dir, nil, bin, "token", "add", "anna", "mirror", "--scope", "read:anna/*", "--data", a.data)
+	must(t, err)
+	t.Setenv("LIGHTERHUB_MIRROR_LOGINS", "elsewhere.example=x:y "+addr+"=anna:"+strings.TrimSpace(secret))
+	b := start(t, filepath.Join(dir, "b"), "--mirror", "near=http://"+addr+"/anna", "--mirror-private", "--mirror-fresh", "0s")
+	user(t, filepath.Join(b.data, "hub.db"), "bob", word)
+	near, bob := strings.TrimPrefix(b.url, "http://"), registry.Credentials{Username: "bob", Password: word}
+	if _, err := pullAll(t, near, "near/app", "v1", registry.Credentials{}); !registry.Denied(err) {
+		t.Error("nobody pulls what is private:", err)
+	}
+	if got, err := pullAll(t, near, "near/app", "v1", bob); err != nil || got != layer {
+		t.Error(len(got), err)
+	}
+	// The token is taken away there: nothing new comes, and what is here is not shown by its tag.
+	c := client{t, "anna", word}
+	_, list := c.do(200, "GET", a.url+"/v1/tokens", "")
+	_, id, _ := strings.Cut(list, `"id":"`)
+	id, _, _ = strings.Cut(id, `"`)
+	c.do(204, "DELETE", a.url+"/v1/tokens/"+id, "")
+	if _, err := pullAll(t, near, "near/app", "v1", bob); !registry.NotFound(err) {
+		t.Error("the other hub shows it no more:", err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"lighter/hub/account"
@@ -36,6 +37,7 @@ type world struct {
 	g     *Registry
 	local *blob.Local
 	url   string
+	mu    sync.Mutex
 	pulls map[string]int
 }
 
@@ -53,7 +55,11 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	w := &world{T: t, local: local, pulls: map[string]int{}}
 	cfg := Config{DB: db, Blobs: local, Access: allow{}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Visible: func(account.Identity) (string, []any) { return `r.owner <> ?`, []any{"secret"} },
-		Pulled:  func(repo string) { w.pulls[repo]++ }}
+		Pulled: func(repo string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.pulls[repo]++
+		}}
 	if change != nil {
 		change(&cfg)
 	}
