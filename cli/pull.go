@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,16 +40,17 @@ func newPull(a *App) *cobra.Command {
 			if platform, err = checkPlatform(platform); err != nil {
 				return err
 			}
-			if err := pullTo(cmd.Context(), a, ref, platform, quiet, a.Out); err != nil {
+			digests, err := pullTo(cmd.Context(), a, ref, platform, quiet, a.Out)
+			if err != nil {
 				return err
 			}
-			fmt.Fprintln(a.Out, ref.String())
+			a.printMoved(ref, digests)
 			return nil
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&all, "all-tags", "a", false, "Bring every tag of the repository")
-	f.BoolVarP(&quiet, "quiet", "q", false, "Print the name alone")
+	f.BoolVarP(&quiet, "quiet", "q", false, "Print the name with its digest alone")
 	f.StringVar(&platform, "platform", "", "Bring the image for os[/arch[/variant]]")
 	f.Bool("disable-content-trust", true, "Signatures are not looked at")
 	f.MarkHidden("disable-content-trust")
@@ -67,18 +69,20 @@ func checkPlatform(s string) (string, error) {
 
 // pullImage has the engine pull an image for a container. How it goes is told on stderr.
 func pullImage(ctx context.Context, a *App, ref oci.Reference, platform string, quiet bool) error {
-	return pullTo(ctx, a, ref.OrLatest(), platform, quiet, a.Err)
+	_, err := pullTo(ctx, a, ref.OrLatest(), platform, quiet, a.Err)
+	return err
 }
 
-// pullTo has the engine pull an image, and shows on out how it goes.
-func pullTo(ctx context.Context, a *App, ref oci.Reference, platform string, quiet bool, out io.Writer) error {
+// pullTo has the engine pull an image, and shows on out how it goes; quietly it gives what digests
+// there are at the registry instead.
+func pullTo(ctx context.Context, a *App, ref oci.Reference, platform string, quiet bool, out io.Writer) (digests []string, err error) {
 	c, err := a.Client()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	auth, err := logins{a}.registryAuth(ref.Domain)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tag := ref.Tag
 	if ref.Digest != "" {
@@ -86,13 +90,41 @@ func pullTo(ctx context.Context, a *App, ref oci.Reference, platform string, qui
 	}
 	body, err := c.Pull(ctx, ref.Name(), tag, platform, auth)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer body.Close()
 	if quiet {
-		return client.Decode(body, failed)
+		return quietly(body)
 	}
-	return showProgressOn(out, body)
+	return nil, showProgressOn(out, body)
+}
+
+// quietly follows a pull or a push, shows nothing, and gives the digests that it tells of.
+func quietly(r io.Reader) (digests []string, err error) {
+	err = client.Decode(r, func(p api.Progress) error {
+		if d, ok := strings.CutPrefix(p.Status, "Digest: "); ok {
+			digests = append(digests, d)
+		}
+		if aux, ok := p.Aux.(map[string]any); ok { // a push ends with it
+			if d, ok := aux["Digest"].(string); ok {
+				digests = append(digests, d)
+			}
+		}
+		return failed(p)
+	})
+	return digests, err
+}
+
+// printMoved prints what was pulled or pushed: by the digests that it has at the registry, where
+// they are known, which name it for good; as Docker's command line by the name alone.
+func (a *App) printMoved(ref oci.Reference, digests []string) {
+	if a.docker() || len(digests) == 0 {
+		fmt.Fprintln(a.Out, ref.String())
+		return
+	}
+	for _, d := range digests {
+		fmt.Fprintln(a.Out, ref.Name()+"@"+d)
+	}
 }
 
 // failed is what a stream of progress says of its failure.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lighter/client"
 	"lighter/oci"
 )
 
@@ -54,10 +53,11 @@ func newPush(a *App) *cobra.Command {
 			}
 			defer body.Close()
 			if quiet {
-				if err := client.Decode(body, failed); err != nil {
+				digests, err := quietly(body)
+				if err != nil {
 					return err
 				}
-				fmt.Fprintln(a.Out, ref.String())
+				a.printMoved(ref, digests)
 				return nil
 			}
 			return showProgress(a, body)
@@ -65,7 +65,7 @@ func newPush(a *App) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&all, "all-tags", "a", false, "Bring every tag of the repository")
-	f.BoolVarP(&quiet, "quiet", "q", false, "Print the name alone")
+	f.BoolVarP(&quiet, "quiet", "q", false, "Print the name with its digest alone")
 	f.StringVar(&platform, "platform", "", "Refuse an image for another platform than os[/arch[/variant]]")
 	f.Bool("disable-content-trust", true, "Nothing is signed")
 	f.MarkHidden("disable-content-trust")

@@ -409,6 +409,13 @@ func TestMirror(t *testing.T) {
 	if _, _, err := c.Repository(ref, Credentials{}).Manifest(t.Context(), "12"); err != nil {
 		t.Fatal(err)
 	}
+	// One that is away, one that is ill, one that has it not, and then one that has it.
+	ill, not := newFake(t), newFake(t)
+	ill.meddle = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true }
+	c = client(t, Config{Mirrors: []string{"http://127.0.0.1:1", ill.URL, not.URL, f.URL + "/hub"}, Attempts: 1})
+	if _, _, err := c.Repository(ref, Credentials{}).Manifest(t.Context(), "12"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := client(t, Config{Mirrors: []string{"::"}}).host("docker.io"); err == nil {
 		t.Fatal("a mirror that is no URL was taken")
 	}

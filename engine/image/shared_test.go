@@ -7,11 +7,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"lighter/api"
 	"lighter/oci"
@@ -150,6 +153,56 @@ func TestPullCalledOffLeavesPartials(t *testing.T) {
 	}
 	if part := list("blobs", "partial"); len(part) != 0 {
 		t.Errorf("%q is kept", part)
+	}
+}
+
+// Layers come as gzip, zstd, or as they are, and go up again to the byte, to another registry, too.
+func TestCompressions(t *testing.T) {
+	from, to := newShelf(t), newShelf(t)
+	_, d := from.image("a:v1", oci.Host(), "gzip "+strings.Repeat("g", 1000), "plain "+strings.Repeat("p", 1000), "zstd "+strings.Repeat("z", 1000))
+	var m oci.Manifest
+	if err := json.Unmarshal(from.things["a:"+string(d.Digest)], &m); err != nil {
+		t.Fatal(err)
+	}
+	for n, kind := range []string{oci.MediaLayerGzip, oci.MediaLayer, oci.MediaLayerZstd} {
+		zr, err := gzip.NewReader(bytes.NewReader(from.things[string(m.Layers[n].Digest)]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(zr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch kind {
+		case oci.MediaLayerGzip:
+			continue
+		case oci.MediaLayerZstd:
+			zw, err := zstd.NewWriter(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = zw.EncodeAll(b, nil)
+		}
+		m.Layers[n] = oci.Descriptor{MediaType: kind, Digest: oci.FromBytes(b), Size: int64(len(b))}
+		from.things[string(m.Layers[n].Digest)] = b
+	}
+	raw, _ := json.Marshal(m)
+	from.things["a:v1"] = raw
+	r := newRig(t)
+	if told, err := r.pull(from.name("a:v1")); err != nil {
+		t.Fatal(err, told)
+	}
+	if err := r.Tag(from.name("a:v1"), to.name("b"), "v1"); err != nil {
+		t.Fatal(err)
+	}
+	r.push(to.name("b:v1"))
+	if !bytes.Equal(to.things["b:v1"], raw) {
+		t.Errorf("another manifest: %s", to.things["b:v1"])
+	}
+	for _, l := range m.Layers {
+		if !bytes.Equal(to.things[string(l.Digest)], from.things[string(l.Digest)]) {
+			t.Errorf("%s: %d bytes, not %d", l.MediaType, len(to.things[string(l.Digest)]), l.Size)
+		}
 	}
 }
 
