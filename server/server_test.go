@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"lighter/engine/network"
 	"lighter/engine/volume"
 	"lighter/linux/proc"
+	"lighter/netspec"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -43,7 +45,9 @@ func newServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	vs, err := volume.Open(volume.Deps{Dir: t.TempDir(), Events: events})
+	vs, err := volume.Open(volume.Deps{
+		Dir: t.TempDir(), Events: events, Machine: noKernel{}, Trash: os.RemoveAll, Temp: func(string) (string, error) { return os.MkdirTemp(dir, "") },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +66,18 @@ func newServer(t testing.TB) *Server {
 }
 
 // noKernel is a machine on which nobody does anything.
-type noKernel struct{ network.Kernel }
+type noKernel struct {
+	network.Kernel
+	volume.Machine
+}
+
+func (noKernel) Prefixes() ([]netip.Prefix, error)        { return nil, nil }
+func (noKernel) Look(netspec.Link) (*netspec.Link, error) { return nil, nil }
+func (noKernel) Drop(netspec.Link) error                  { return nil }
+func (noKernel) Mounted(string) (bool, error)             { return false, nil }
+func (noKernel) Unmount(string) error                     { return nil }
+func (noKernel) Quota(string) bool                        { return false }
+func (noKernel) Apply(netspec.Firewall) error             { return nil }
 
 // listen serves on a unix socket and gives its path.
 func (s *Server) listen(t testing.TB) string {
