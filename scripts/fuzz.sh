@@ -8,7 +8,7 @@ export CGO_ENABLED=0
 bad=
 for fuzzer; do
 	echo "$fuzzer"
-	go test "./${fuzzer%.*}" -run '^$' -fuzz "^${fuzzer##*.}\$" -fuzztime "${FUZZTIME:-1m}" ${FUZZFLAGS:-} >/tmp/lighter-fuzz.$$ 2>&1 || {
+	go test "./${fuzzer%.*}" -run '^$' -fuzz "^${fuzzer##*.}\$" -fuzztime "${FUZZTIME:-1m}" -fuzzminimizetime 2s ${FUZZFLAGS:-} >/tmp/lighter-fuzz.$$ 2>&1 || {
 		cat /tmp/lighter-fuzz.$$
 		bad="$bad $fuzzer"
 	}
