@@ -236,20 +236,14 @@ func (a *adopter) file(in fs.Dir, p, name string, st fs.Info) error {
 	if st.Nlink > 1 {
 		a.first[id] = p
 	}
+	if st.Mode&fs.ModeType == fs.ModeRegular {
+		return a.regular(in, name, st, h)
+	}
 	if _, err := a.pack.attributes(in, name, h); err != nil {
 		return err
 	}
 	major, minor := st.Device()
 	switch st.Mode & fs.ModeType {
-	case fs.ModeRegular:
-		f, err := in.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		h.Typeflag, h.Size = tar.TypeReg, st.Size
-		a.totals.Size += st.Size
-		return a.entry(h, f, st.Size)
 	case fs.ModeLink:
 		target, err := in.Readlink(name)
 		if err != nil {
@@ -266,6 +260,23 @@ func (a *adopter) file(in fs.Dir, p, name string, st fs.Info) error {
 		h.Typeflag = tar.TypeFifo
 	}
 	return a.entry(h, fs.File{}, 0)
+}
+
+// regular takes a file with content. Its attributes are asked of the open file, which is quicker than by its name.
+func (a *adopter) regular(in fs.Dir, name string, st fs.Info, h *tar.Header) error {
+	f, err := in.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	attrs, err := f.Xattrs()
+	if err != nil {
+		return err
+	}
+	inHeader(attrs, h)
+	h.Typeflag, h.Size = tar.TypeReg, st.Size
+	a.totals.Size += st.Size
+	return a.entry(h, f, st.Size)
 }
 
 // entry adds what h tells to the tar's sum and the index, with size bytes of content. What the index says is read off the

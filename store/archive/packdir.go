@@ -149,6 +149,11 @@ func (p *dirPacker) attributes(in fs.Dir, name string, h *tar.Header) (opaque bo
 		return false, nil // a file system without attributes has none
 	}
 	attrs, err := in.Xattrs(name)
+	return inHeader(attrs, h), err
+}
+
+// inHeader puts extended attributes into h, and tells whether they mark a folder that hides what is below.
+func inHeader(attrs map[string]string, h *tar.Header) (opaque bool) {
 	for attr, value := range attrs {
 		if attr == attrOpaque && value == "y" {
 			opaque = true
@@ -170,7 +175,7 @@ func (p *dirPacker) attributes(in fs.Dir, name string, h *tar.Header) (opaque bo
 		}
 		h.PAXRecords["SCHILY.xattr."+attr] = value
 	}
-	return opaque, err
+	return opaque
 }
 
 // file completes the header by what the thing is, and writes it, with its content.
