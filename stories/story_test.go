@@ -106,6 +106,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("COMPOSE", plugin("docker-compose"))
 			env.Setenv("BUILDX", plugin("docker-buildx"))
 			env.Setenv("DEBIAN", debianTar)
+			env.Setenv("PACKAGES", packages)
 			env.Setenv("PEER", "unix://"+peerSocket)
 			env.Defer(func() {
 				if err := errors.Join(e.end(), e.drop()); err != nil {
@@ -141,6 +142,10 @@ func TestStories(t *testing.T) {
 				return plugin("docker-buildx") != "", nil
 			case "peer": // a Docker of the same machine, which the benchmarks and parity use, too
 				return exists(peerSocket), nil
+			case "packages":
+				_, err := os.Stat(filepath.Join(packages, "nginx"))
+				_, curl := exec.LookPath("curl")
+				return err == nil && curl == nil, nil
 			case "debian":
 				_, err := os.Stat(debianTar)
 				return err == nil, nil
@@ -164,8 +169,11 @@ func TestStories(t *testing.T) {
 // peerSocket is where the machine that lighter is made on has a Docker 28.
 const peerSocket = "/var/tmp/peer/run/docker.sock"
 
-// debianTar is where the benchmarks keep a Debian.
-const debianTar = "/var/tmp/lighter-cache/debian.tar"
+// What the benchmarks keep: a Debian, and packages for it.
+const (
+	debianTar = "/var/tmp/lighter-cache/debian.tar"
+	packages  = "/var/tmp/lighter-cache/debs"
+)
 
 // plugin gives the path of a plugin of Docker's client, which is a program of its own as well.
 func plugin(name string) string {
