@@ -89,6 +89,9 @@ func pullTo(ctx context.Context, a *App, ref oci.Reference, platform string, qui
 		tag = string(ref.Digest)
 	}
 	body, err := c.Pull(ctx, ref.Name(), tag, platform, auth)
+	if api.Is(err, api.Unauthorized) && !a.docker() {
+		err = fmt.Errorf("%w: `lighter login %s` tells it who you are", err, ref.Domain)
+	}
 	if err != nil {
 		return nil, err
 	}
