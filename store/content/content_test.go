@@ -94,3 +94,39 @@ func TestBlobs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A blob that appears can be read before it is on the disk; one whose writer was called off
+// never appears.
+func TestAppear(t *testing.T) {
+	s := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w, err := s.Writer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, "packed")
+	digest, sync, err := w.Appear()
+	if err != nil || digest != oci.FromBytes([]byte("packed")) {
+		t.Fatal(digest, err)
+	}
+	if got, err := s.Read(digest, 100); err != nil || string(got) != "packed" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := errors.Join(sync(), s.SyncNames()); err != nil {
+		t.Error(err)
+	}
+	if w, err = s.Writer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, "never")
+	cancel()
+	if _, _, err := w.Appear(); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := s.Stat(oci.FromBytes([]byte("never"))); err == nil {
+		t.Error("it appeared")
+	}
+	if left, _ := os.ReadDir(s.root.Path("tmp")); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
