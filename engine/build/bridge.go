@@ -36,6 +36,7 @@ func (b *bridge) Solve(ctx context.Context, r client.SolveRequest) (*client.Resu
 	if r.Frontend != "" {
 		return b.forward(ctx, r)
 	}
+	importer{b.job}.alsoFrom(r.CacheImports)
 	e, err := b.job.load(r.Definition)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
+
+	"github.com/moby/buildkit/frontend/gateway/client"
 
 	"lighter/api"
 	"lighter/engine/image"
@@ -17,6 +21,9 @@ import (
 type imports struct {
 	once sync.Once
 	byID map[string]*imported
+
+	moreMu sync.Mutex
+	more   []api.BuildCacheOption // that the front end names besides the request
 
 	mu sync.Mutex // over what is brought: stacks share layers
 }
@@ -34,7 +41,7 @@ type importer struct{ *job }
 
 // imported looks for a key in others' caches, brings what it stands for and enters it in the engine's own.
 func (j importer) imported(ctx context.Context, v *vertex, k *key, digest string) []outcome {
-	if len(j.request.From) == 0 {
+	if len(j.from()) == 0 {
 		return nil
 	}
 	j.imports.once.Do(func() { j.readCaches(ctx) })
@@ -63,12 +70,31 @@ func (j importer) imported(ctx context.Context, v *vertex, k *key, digest string
 	return out
 }
 
+// from gives the caches to read.
+func (j importer) from() []api.BuildCacheOption {
+	j.imports.moreMu.Lock()
+	defer j.imports.moreMu.Unlock()
+	return slices.Concat(j.request.From, j.imports.more)
+}
+
+// alsoFrom adds caches that a front end names, as buildx has them.
+func (j importer) alsoFrom(list []client.CacheOptionsEntry) {
+	j.imports.moreMu.Lock()
+	defer j.imports.moreMu.Unlock()
+	for _, c := range list {
+		same := func(o api.BuildCacheOption) bool { return o.Type == c.Type && maps.Equal(o.Attrs, c.Attrs) }
+		if !slices.ContainsFunc(j.request.From, same) && !slices.ContainsFunc(j.imports.more, same) {
+			j.imports.more = append(j.imports.more, api.BuildCacheOption{Type: c.Type, Attrs: c.Attrs})
+		}
+	}
+}
+
 // readCaches reads what others' caches hold. One that cannot be read is told of, and the build goes on.
 func (j importer) readCaches(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, cacheTime)
 	defer cancel()
 	j.imports.byID = map[string]*imported{}
-	for _, o := range j.request.From {
+	for _, o := range j.from() {
 		if o.Type == "inline" {
 			o.Type = "registry"
 		}

@@ -12,6 +12,9 @@
 //	cache.go     keys → outcomes, on disk; what they hold is held
 //	op*.go       a kind of vertex each: source, exec, file, merge, diff
 //	export*.go   what becomes of the result: an image, files, archives, a registry
+//	cacheimport.go, cacheexport.go, cachestore.go   caches of others, in folders and registries
+//	until.go     how old a step's files are: a step gives the same bytes whenever it runs
+//	verify.go, squash.go, steps.go, explain.go   --verify, --squash, run --from-step, --explain-cache
 //	progress.go  what is told meanwhile
 //
 // An outcome is known by its content (the chain id of its layers), and a key is made of the
