@@ -15,7 +15,6 @@ import (
 	"lighter/engine/container"
 	"lighter/kernel"
 	"lighter/linux/proc"
-	"lighter/oci"
 	"lighter/store/archive"
 	"lighter/store/layer"
 )
@@ -55,10 +54,7 @@ func (p *parts) worker() gwclient.WorkerInfo {
 }
 
 // platforms are those that this machine can run.
-func platforms() []api.Platform {
-	host := oci.Host()
-	return []api.Platform{{OS: host.OS, Architecture: host.Architecture, Variant: host.Variant}}
-}
+func platforms() []api.Platform { return kernel.Platforms(kernel.Emulators) }
 
 // buildLayers is the layer store as builds see it.
 type buildLayers struct {
