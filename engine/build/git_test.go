@@ -116,6 +116,19 @@ func TestGit(t *testing.T) {
 			t.Errorf("%+v, want %s", fail, want)
 		}
 	}
+	// A folder that leads out of the repository, by dots or by a link in it.
+	if err := os.Symlink("/etc", filepath.Join(git("r", "rev-parse", "--show-toplevel"), "out")); err != nil {
+		t.Fatal(err)
+	}
+	git("r", "add", "out")
+	git("r", "commit", "-q", "-m", "o")
+	for _, folder := range []string{"../../", "..", "d/../../..", "%2e%2e", "/etc", "out", "out/../.."} {
+		if got, fail := run("FROM scratch\nADD URL#main:" + folder + " /x\n"); fail == nil && strings.Contains(got, "passwd") {
+			t.Errorf("%s: %s", folder, got)
+		}
+	}
+	git("r", "rm", "-q", "-f", "out")
+	git("r", "commit", "-q", "-m", "p")
 	// What a submodule says is not followed to the machine's own files.
 	git("r", "config", "-f", ".gitmodules", "submodule.m.url", "file:///"+b.dir)
 	git("r", "commit", "-q", "-a", "-m", "z")
