@@ -11,6 +11,7 @@
 //	key.go       what the outcome of a vertex depends on, as one digest
 //	cache.go     keys → outcomes, on disk; what they hold is held
 //	op*.go       a kind of vertex each: source, exec, file, merge, diff
+//	contexts.go  contexts as layers, what is known of their files; filerun.go, former.go, unpack.go, gitrun.go: how ops do it
 //	export*.go   what becomes of the result: an image, files, archives, a registry
 //	cacheimport.go, cacheexport.go, cachestore.go   caches of others, in folders and registries
 //	until.go     how old a step's files are: a step gives the same bytes whenever it runs
