@@ -209,8 +209,13 @@ func (b *buildRun) ask(ctx context.Context, c *client.Client) error {
 	if b.began || err == nil {
 		err = errors.Join(err, b.show.end())
 	}
-	if err == nil && b.result == nil && b.failed == nil {
+	switch {
+	case errors.Is(err, context.Canceled) && b.began:
+		b.a.warn("ERROR: failed to build: failed to solve: Canceled: context canceled")
+	case err == nil && b.result == nil && b.failed == nil:
 		err = errors.New("the engine went away in the middle of the build")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("the engine went away in the middle of the build: %w", err)
 	}
 	return err
 }
