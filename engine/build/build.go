@@ -149,6 +149,11 @@ func (j *job) ask() (*client.Result, error) {
 	if options == nil {
 		options = map[string]string{}
 	}
+	for name, value := range options {
+		if strings.HasPrefix(name, "context:") && strings.HasPrefix(value, "oci-layout:") {
+			return nil, errLayout
+		}
+	}
 	r, err := j.front(j.ctx, &bridge{job: j, options: options})
 	if err != nil {
 		return nil, j.cause(err)
