@@ -130,7 +130,11 @@ func (j *job) build() (out *api.BuildResult, err error) {
 	defer func() {
 		j.cancel(context.Canceled)
 		j.workers.Wait()
-		err = errors.Join(err, j.settle())
+		if wrong := j.settle(); err == nil {
+			err = wrong
+		} else if wrong != nil {
+			j.b.Log.Warn("what a build that failed has made is not kept", "error", wrong)
+		}
 		j.b.stats.saveSoon()
 	}()
 	if err := j.takeUploads(); err != nil {
