@@ -180,7 +180,9 @@ func (n *Network) Bury(links []netspec.Link, table string) (bool, error) {
 	}
 	for _, l := range links {
 		at := slices.IndexFunc(all, func(o net.Link) bool { return o.Name == l.Name })
-		if at >= 0 && slices.ContainsFunc(all, func(o net.Link) bool { return o.Master == all[at].Index || o.Parent == all[at].Index }) {
+		if at >= 0 && slices.ContainsFunc(all, func(o net.Link) bool {
+			return o.Master == all[at].Index || o.Kind != "veth" && o.Parent == all[at].Index
+		}) {
 			return false, nil
 		}
 	}

@@ -14,6 +14,9 @@ import (
 func (cs *Containers) Exited(ctx context.Context, e task.Exit) (note func() error) {
 	c := cs.index.get(e.Name.Container)
 	if c == nil {
+		if e.Name.Exec == "" && !cs.index.damaged(e.Name.Container) { // its record went while no engine was there
+			complain("sweep a container without record", e.Name.Container, cs.teardown(ctx, e.Name.Container))
+		}
 		return nil
 	}
 	if e.Name.Exec != "" {
