@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -257,7 +258,7 @@ func TestFollow(t *testing.T) {
 			}
 			for range 3 {
 				if all := <-got; all != strings.Join(want, " ") {
-					t.Errorf("followed %d bytes, want %d", len(all), len(strings.Join(want, " ")))
+					t.Errorf("followed %d bytes, want %d: %s", len(all), len(strings.Join(want, " ")), gaps(all))
 				}
 			}
 		})
@@ -374,4 +375,18 @@ func TestRandomBatches(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Error("batches differ from the whole")
 	}
+}
+
+// gaps tells which of the numbers in a text do not follow on those before.
+func gaps(text string) string {
+	var out []string
+	next := "0"
+	for word := range strings.FieldsSeq(text) {
+		if word != next {
+			out = append(out, fmt.Sprintf("%s instead of %s", word, next))
+		}
+		n, _ := strconv.Atoi(word)
+		next = strconv.Itoa(n + 1)
+	}
+	return strings.Join(append(out, "ends before "+next), ", ")
 }

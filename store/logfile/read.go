@@ -31,7 +31,8 @@ const All = -1
 
 const (
 	chunk     = 256 << 10
-	maxRecord = 4 << 20 // a longer line is no record: MaxLine, escaped, with attrs, is far below
+	patience  = 30 * time.Second // for a log whose files are renamed whenever we look
+	maxRecord = 4 << 20          // a longer line is no record: MaxLine, escaped, with attrs, is far below
 )
 
 // Read calls f for each record wanted, oldest first, across rotated files. With
@@ -96,7 +97,7 @@ type segment struct {
 // whatever is renamed later. Names that were moved while we went through them, from
 // the oldest on, would show a file twice or not at all: then we go through them again.
 func segments(path string) (all []segment, err error) {
-	for range 1000 {
+	for begun := time.Now(); time.Since(begun) < patience; {
 		if all, err = openAll(path); err != nil || stable(path, all) {
 			return all, err
 		}
