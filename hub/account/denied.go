@@ -29,11 +29,16 @@ func Refuse(w http.ResponseWriter, refusal *meta.Refusal) {
 		Message string `json:"message"`
 		Detail  any    `json:"detail"`
 	}
-	// Docker reads `errors` from a registry and `details` from its hub's token server.
+	// Docker reads `errors` from a registry, and `details` from its hub's token server; where
+	// a registry's answer has both, it takes it for one of a kind that it does not know.
+	details := ""
+	if refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusTooManyRequests {
+		details = refusal.Message
+	}
 	_ = json.NewEncoder(w).Encode(struct {
 		Errors  []item `json:"errors"`
-		Details string `json:"details"`
-	}{[]item{{refusal.Code, refusal.Message, nil}}, refusal.Message})
+		Details string `json:"details,omitempty"`
+	}{[]item{{refusal.Code, refusal.Message, nil}}, details})
 }
 
 func refuse(status int, code, format string, args ...any) *meta.Refusal {
