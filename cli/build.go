@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -285,8 +286,8 @@ func (b *buildRun) finish(ctx context.Context) error {
 	if len(r.Report) > 0 {
 		return o.report(b.a, r.Report)
 	}
-	if o.quiet && r.ID != "" {
-		fmt.Fprintln(b.a.Out, r.ID)
+	if o.quiet && !slices.ContainsFunc(b.dests, func(d destination) bool { return d.path == "-" }) {
+		fmt.Fprintln(b.a.Out, r.ID) // an empty line where there is no image, as buildx does
 	}
 	if !o.quiet && o.progress != "rawjson" && o.progress != "quiet" && o.progress != "none" {
 		b.warnings()
