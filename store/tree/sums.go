@@ -220,11 +220,8 @@ func (w *summer) folder(d linux.Dir, path string, n *node) {
 	if !n.summed {
 		w.attributes(d, path, n)
 	}
+	// Folders first: who goes through the files changes what is known of them.
 	var wg sync.WaitGroup
-	for from := 0; from < len(n.kids); from += sumLot {
-		part := n.kids[from:min(from+sumLot, len(n.kids))]
-		w.share(&wg, func() { w.files(d, path, part) })
-	}
 	for i := range n.kids {
 		k := &n.kids[i]
 		if !k.is(linux.ModeDir) || !k.todo {
@@ -236,6 +233,10 @@ func (w *summer) folder(d linux.Dir, path string, n *node) {
 			break
 		}
 		w.share(&wg, func() { w.folder(sub, join(path, k.name), k) })
+	}
+	for from := 0; from < len(n.kids); from += sumLot {
+		part := n.kids[from:min(from+sumLot, len(n.kids))]
+		w.share(&wg, func() { w.files(d, path, part) })
 	}
 	wg.Wait()
 }
@@ -266,7 +267,7 @@ func (w *summer) files(d linux.Dir, path string, list []node) {
 	var buf []byte
 	for i := range list {
 		n := &list[i]
-		if n.summed || !n.is(linux.ModeRegular) {
+		if !n.is(linux.ModeRegular) || n.summed {
 			continue
 		}
 		if buf == nil {
