@@ -114,14 +114,6 @@ func (t *chore) end(err error) error {
 	return err
 }
 
-// cached ends it, nothing having been done.
-func (t *chore) cached() {
-	now := t.j.now()
-	last := t.v
-	last.Completed, last.Cached = &now, true
-	t.j.tell(api.BuildStatus{Vertexes: []*api.BuildVertex{&last}})
-}
-
 // part does a part of a chore that has a name of its own.
 func (t *chore) part(name string, do func() error) error {
 	begun := t.j.now()

@@ -131,22 +131,3 @@ func begins(heads []string, path string) bool {
 	}
 	return false
 }
-
-// seen tells whether a path is chosen, by itself alone.
-func (f *filter) seen(path string) (bool, error) {
-	if f == nil {
-		return true, nil
-	}
-	m := f.get()
-	defer f.put(m)
-	if m.inc != nil {
-		if ok, err := m.inc.MatchesOrParentMatches(path); err != nil || !ok {
-			return false, err
-		}
-	}
-	if m.exc != nil {
-		no, err := m.exc.MatchesOrParentMatches(path)
-		return !no && err == nil, err
-	}
-	return true, nil
-}
