@@ -21,6 +21,9 @@ func host(t testing.TB) (*Network, *os.File) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
+	if testing.Short() {
+		t.Skip("makes network namespaces: not with -short")
+	}
 	var n *Network
 	space, err := net.NewSpace(func() error {
 		n = NewNetwork("lighter-test", func(err error) { t.Error(err) })
