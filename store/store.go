@@ -103,6 +103,18 @@ func (r *Root) Free() (int64, error) {
 	return int64(space.Free), err
 }
 
+// Below this what was removed is deleted at once: who removes a thing from a full disk
+// does so for its room, and wants to use it next.
+const (
+	scarceBytes  = 64 << 20
+	scarceInodes = 1 << 10
+)
+
+func (r *Root) scarce() bool {
+	space, err := fs.Statfs(r.dir)
+	return err == nil && (space.Free < scarceBytes || space.Inodes > 0 && space.FreeInodes < scarceInodes)
+}
+
 // sweep moves what a dead engine was making into the trash.
 func (r *Root) sweep() error {
 	left, err := os.ReadDir(r.Path("tmp"))
@@ -197,11 +209,16 @@ func (r *Root) TempFile(prefix string) (*os.File, error) {
 }
 
 // Trash takes the file or folder at path away: it is gone when Trash returns, and
-// deleted in the background. Nothing there is no error.
+// deleted in the background, or, where room is scarce, before it returns. Nothing there
+// is no error.
 func (r *Root) Trash(path string) error {
-	err := os.Rename(path, r.Path("trash", r.Name(filepath.Base(path))))
+	trashed := r.Path("trash", r.Name(filepath.Base(path)))
+	err := os.Rename(path, trashed)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
+	}
+	if err == nil && r.scarce() {
+		_ = r.Erase(trashed) // what is left of it is the background's
 	}
 	select {
 	case r.wake <- struct{}{}:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,6 +73,32 @@ func TestTrash(t *testing.T) {
 	defer r.Close()
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
 		t.Error("what was being made is still there")
+	}
+}
+
+// Where room is scarce, what is removed gives its room back before Trash returns.
+func TestTrashOnFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a tmpfs")
+	}
+	dir := t.TempDir()
+	if err := exec.Command("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir).Run(); err != nil {
+		t.Fatal(err)
+	}
+	defer exec.Command("umount", dir).Run()
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for n := range 50 {
+		temp, err := r.Temp("large")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(temp, "file"), make([]byte, 6<<20), 0o600)
+		}
+		if err = errors.Join(err, r.Trash(temp)); err != nil {
+			t.Fatalf("turn %d: %v", n, err)
+		}
 	}
 }
 
