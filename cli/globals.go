@@ -41,8 +41,8 @@ func (g *globals) flags() *pflag.FlagSet {
 	f.BoolVarP(&g.debug, "debug", "D", false, "Tell more about what is done")
 	f.VarP(&hostFlag{&g.hosts}, "host", "H", "Address of the engine (unix:///path or tcp://host:port)")
 	f.StringVarP(&g.logLevel, "log-level", "l", "info", `Least level of messages to print ("debug", "info", "warn", "error", "fatal")`)
-	f.BoolVar(&g.tls, "tls", os.Getenv("DOCKER_TLS") != "", "Speak TLS (--tlsverify implies it)")
-	f.BoolVar(&g.verify, "tlsverify", os.Getenv("DOCKER_TLS_VERIFY") != "", "Speak TLS, and check the engine's certificate")
+	f.BoolVar(&g.tls, "tls", env("TLS") != "", "Speak TLS (--tlsverify implies it)")
+	f.BoolVar(&g.verify, "tlsverify", env("TLS_VERIFY") != "", "Speak TLS, and check the engine's certificate")
 	dir := certDir()
 	f.StringVar(&g.ca, "tlscacert", filepath.Join(dir, "ca.pem"), "Certificate of the one authority to trust")
 	f.StringVar(&g.cert, "tlscert", filepath.Join(dir, "cert.pem"), "Certificate to show to the engine")
@@ -53,15 +53,23 @@ func (g *globals) flags() *pflag.FlagSet {
 
 // defaults gives the globals of a command line that has none.
 func (g *globals) defaults() {
-	g.tls, g.verify = os.Getenv("DOCKER_TLS") != "", os.Getenv("DOCKER_TLS_VERIFY") != ""
+	g.tls, g.verify = env("TLS") != "", env("TLS_VERIFY") != ""
 	if g.tls || g.verify {
 		dir := certDir()
 		g.ca, g.cert, g.key = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	}
 }
 
+// env gives LIGHTER_NAME or, where that is not set, DOCKER_NAME.
+func env(name string) string {
+	if v, ok := os.LookupEnv("LIGHTER_" + name); ok {
+		return v
+	}
+	return os.Getenv("DOCKER_" + name)
+}
+
 func certDir() string {
-	if dir := os.Getenv("DOCKER_CERT_PATH"); dir != "" {
+	if dir := env("CERT_PATH"); dir != "" {
 		return dir
 	}
 	return defaultConfigDir()

@@ -48,7 +48,7 @@ func (c *Client) dial(ctx context.Context, fresh bool) (*conn, error) {
 	raw, err := c.connect(ctx)
 	if err != nil && c.config.Unreachable != nil && ctx.Err() == nil {
 		var e *ConnectError
-		if !errors.As(err, &e) {
+		if !errors.As(err, &e) || e.Late {
 			return nil, err
 		}
 		if err = c.config.Unreachable(ctx, e); err == nil {
@@ -65,14 +65,15 @@ func (c *Client) dial(ctx context.Context, fresh bool) (*conn, error) {
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, c.network, c.addr)
-	if err == nil && c.config.Secure != nil {
+	reached := err == nil
+	if reached && c.config.Secure != nil {
 		raw, err = c.config.Secure(ctx, raw, c.addr)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, &ConnectError{Host: c.config.Host, Err: err}
+		return nil, &ConnectError{Host: c.config.Host, Err: err, Late: reached}
 	}
 	return raw, nil
 }
@@ -378,8 +379,8 @@ func (c *chunks) copyFile(f *os.File, size int64) (n int64, err error) {
 	return n, nil
 }
 
-// ConnectError tells that the engine could not be reached, or that it went away
-// before it answered (Late).
+// ConnectError tells that the engine could not be reached or, Late, that it was, and there was no
+// TLS with it or no answer of it.
 type ConnectError struct {
 	Host string
 	Err  error

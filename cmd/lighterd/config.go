@@ -41,12 +41,6 @@ type config struct {
 	RawLogs   bool     `json:"raw-logs"`
 	Labels    []string `json:"labels"`
 
-	TLS       bool   `json:"tls"`
-	TLSVerify bool   `json:"tlsverify"`
-	TLSCA     string `json:"tlscacert"`
-	TLSCert   string `json:"tlscert"`
-	TLSKey    string `json:"tlskey"`
-
 	LogDriver     string                `json:"log-driver"`
 	LogOpts       map[string]string     `json:"log-opts"`
 	Init          bool                  `json:"init"`
@@ -69,6 +63,7 @@ type config struct {
 
 	Net netConfig `json:"-"` // its keys stand beside the others
 	registryConfig
+	tlsConfig
 
 	file     string // --config-file
 	profile  string // what the seccomp profile holds, empty for the built-in one
@@ -118,8 +113,8 @@ func whyNot(name string) (string, bool) {
 // defaults is the configuration of an engine that is told nothing.
 func defaults() *config {
 	return &config{
-		registryConfig: defaultRegistries(),
-		Root:           defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
+		registryConfig: defaultRegistries(), tlsConfig: defaultTLS(),
+		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
 		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", Runtimes: runtimeFlag{}, LiveRestore: true, file: defaultConfig,
 	}
@@ -139,11 +134,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "How to log: text or json")
 	f.BoolVar(&c.RawLogs, "raw-logs", false, "Log without colours, as always")
 	f.StringArrayVar(&c.Labels, "label", nil, "A key=value label of the engine, shown by info")
-	f.BoolVar(&c.TLS, "tls", false, "Serve TCP over TLS; implied by --tlsverify")
-	f.BoolVar(&c.TLSVerify, "tlsverify", false, "Serve TCP over TLS and let in only clients with a certificate of the CA")
-	f.StringVar(&c.TLSCA, "tlscacert", c.TLSCA, "The CA that clients' certificates must come from")
-	f.StringVar(&c.TLSCert, "tlscert", c.TLSCert, "The engine's certificate")
-	f.StringVar(&c.TLSKey, "tlskey", c.TLSKey, "The engine's key")
+	c.tlsConfig.flags(f)
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local, none, syslog, journald, fluentd or gelf")
 	f.Var(mapFlag(c.LogOpts), "log-opt", "A default key=value option of the log driver")
 	f.BoolVar(&c.Init, "init", false, "Run an init in every container that does not say otherwise")
@@ -197,7 +188,7 @@ func parse(args []string) (*config, *pflag.FlagSet, error) {
 	if err := c.readFile(f); err != nil {
 		return nil, f, err
 	}
-	return c, f, c.check(f)
+	return c, f, c.check()
 }
 
 // refuseLater looks for flags of dockerd's that are not taken yet, which pflag would
@@ -267,7 +258,7 @@ func (c *config) readFile(f *pflag.FlagSet) error {
 }
 
 // check refuses what cannot be meant, and fills in what follows from the rest.
-func (c *config) check(f *pflag.FlagSet) error {
+func (c *config) check() error {
 	for _, p := range []*string{&c.Root, &c.ExecRoot} {
 		abs, err := filepath.Abs(*p)
 		if err != nil || *p == "" {
@@ -283,9 +274,6 @@ func (c *config) check(f *pflag.FlagSet) error {
 	}
 	if len(c.Hosts) == 0 {
 		c.Hosts = []string{defaultHost}
-	}
-	if c.TLSVerify {
-		c.TLS = true
 	}
 	for _, l := range c.Labels {
 		if key, _, ok := strings.Cut(l, "="); !ok || key == "" {
@@ -327,7 +315,7 @@ func (c *config) check(f *pflag.FlagSet) error {
 	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {
 		return err
 	}
-	return c.checkHosts(f)
+	return c.checkHosts()
 }
 
 // defaults is what containers get where nothing is said.

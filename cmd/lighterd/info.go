@@ -111,6 +111,11 @@ func (p *parts) reload(args []string, level *slog.LevelVar) {
 		slog.Error("the configuration stays as it was: " + err.Error())
 		return
 	}
+	if p.config.current.Load() != nil {
+		if err := p.config.renew(&c.tlsConfig); err != nil {
+			slog.Error("the certificates stay as they were: " + err.Error())
+		}
+	}
 	level.Set(c.level())
 	p.mu.Lock()
 	p.facts.Labels = append([]string{}, c.Labels...)

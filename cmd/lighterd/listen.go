@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
 )
 
 // maxSocketPath is how long the path of a unix socket may be (unix(7): sun_path
@@ -22,7 +18,7 @@ import (
 const maxSocketPath = 107
 
 // checkHosts refuses addresses that cannot or should not be listened on.
-func (c *config) checkHosts(f *pflag.FlagSet) error {
+func (c *config) checkHosts() error {
 	for i, h := range c.Hosts {
 		proto, addr, ok := strings.Cut(h, "://")
 		switch {
@@ -39,17 +35,11 @@ func (c *config) checkHosts(f *pflag.FlagSet) error {
 			if _, _, err := net.SplitHostPort(addr); err != nil {
 				return fmt.Errorf("listen on %s: %w", h, err)
 			}
-			// Whoever reaches the port is root on this machine.
-			if !c.TLSVerify && !f.Changed("tls") && !f.Changed("tlsverify") {
-				return fmt.Errorf("listen on %s: anybody who can connect would be root here; give --tlsverify with --tlscacert, --tlscert and --tlskey, or --tls=false if that is really meant", h)
+			if err := c.tlsConfig.mayListen(h); err != nil {
+				return err
 			}
 		default:
 			return fmt.Errorf("listen on %s: an address is unix://PATH or tcp://HOST:PORT", h)
-		}
-	}
-	if c.TLS {
-		if c.TLSCert == "" || c.TLSKey == "" || c.TLSVerify && c.TLSCA == "" {
-			return errors.New("TLS needs --tlscert and --tlskey, and --tlsverify needs --tlscacert besides")
 		}
 	}
 	return nil
@@ -70,7 +60,8 @@ func (c *config) listen() (ls []net.Listener, err error) {
 		if proto == "unix" {
 			l, err = c.listenUnix(addr)
 		} else {
-			l, err = c.listenTCP(addr)
+			c.tlsConfig.warn(h)
+			l, err = c.tlsConfig.listen(addr)
 		}
 		if err != nil {
 			return ls, fmt.Errorf("listen on %s: %w", h, err)
@@ -78,32 +69,6 @@ func (c *config) listen() (ls []net.Listener, err error) {
 		ls = append(ls, l)
 	}
 	return ls, nil
-}
-
-func (c *config) listenTCP(addr string) (net.Listener, error) {
-	var conf *tls.Config
-	if c.TLS {
-		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return nil, err
-		}
-		conf = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	}
-	if c.TLSVerify {
-		pem, err := os.ReadFile(c.TLSCA)
-		if err != nil {
-			return nil, err
-		}
-		conf.ClientCAs, conf.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
-		if !conf.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", c.TLSCA)
-		}
-	}
-	l, err := net.Listen("tcp", addr)
-	if err == nil && conf != nil {
-		l = tls.NewListener(l, conf)
-	}
-	return l, err
 }
 
 // unixListener takes its socket away when it closes, unless another took its place.

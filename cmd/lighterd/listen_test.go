@@ -112,45 +112,113 @@ func TestPidfile(t *testing.T) {
 	}
 }
 
-// TestMutualTLS lets in a client with a certificate of the CA, and nobody else.
-func TestMutualTLS(t *testing.T) {
-	dir := t.TempDir()
+// serveTLS listens as --tlsverify has it, and answers every request with a text. In dir are the
+// certificates: ca, server, client, and stranger, which is of no authority.
+func serveTLS(t *testing.T, answer string) (dir, addr string, c *config) {
+	t.Helper()
+	dir, yes := t.TempDir(), true
 	ca, caKey := certificate(t, dir, "ca", nil, nil)
 	certificate(t, dir, "server", ca, caKey)
 	certificate(t, dir, "client", ca, caKey)
 	certificate(t, dir, "stranger", nil, nil)
-	c := &config{
-		Hosts: []string{"tcp://127.0.0.1:0"}, TLS: true, TLSVerify: true,
-		TLSCA: filepath.Join(dir, "ca.pem"), TLSCert: filepath.Join(dir, "server.pem"), TLSKey: filepath.Join(dir, "server.key"),
+	c = &config{Hosts: []string{"tcp://127.0.0.1:0"}, tlsConfig: defaultTLS()}
+	c.TLSVerify = &yes
+	c.TLSCA, c.TLSCert, c.TLSKey = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key")
+	if err := c.checkHosts(); err != nil {
+		t.Fatal(err)
 	}
 	ls, err := c.listen()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ls[0].Close()
-	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in") }), ErrorLog: log.New(io.Discard, "", 0)}
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) }), ErrorLog: log.New(io.Discard, "", 0)}
 	go web.Serve(ls[0])
-	defer web.Close()
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
-	for who, want := range map[string]string{"client": "in", "stranger": "", "": ""} {
-		conf := &tls.Config{RootCAs: pool}
-		if who != "" {
-			pair, err := tls.LoadX509KeyPair(filepath.Join(dir, who+".pem"), filepath.Join(dir, who+".key"))
-			if err != nil {
-				t.Fatal(err)
+	t.Cleanup(func() { web.Close() })
+	return dir, ls[0].Addr().String(), c
+}
+
+// TestMutualTLS lets in a client with a certificate of the authority, and nobody else. When the
+// files are others, connections to come are served by those.
+func TestMutualTLS(t *testing.T) {
+	dir, addr, c := serveTLS(t, "in")
+	look := func(want map[string]string) {
+		t.Helper()
+		for who, want := range want {
+			if got := askTLS(t, dir, addr, who); got != want {
+				t.Errorf("%q gets %q, want %q", who, got, want)
 			}
-			conf.Certificates = []tls.Certificate{pair}
 		}
-		got := ""
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
-		if res, err := client.Get("https://" + ls[0].Addr().String() + "/"); err == nil {
-			b, _ := io.ReadAll(res.Body)
-			res.Body.Close()
-			got = string(b)
+	}
+	look(map[string]string{"client": "in", "stranger": "", "": ""})
+	next := c.tlsConfig
+	next.TLSCA = filepath.Join(dir, "stranger.pem")
+	if err := c.renew(&next); err != nil {
+		t.Fatal(err)
+	}
+	look(map[string]string{"client": "", "stranger": "in"})
+	next.TLSCA = filepath.Join(dir, "server.key")
+	if err := c.renew(&next); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
+		t.Error(err)
+	}
+	look(map[string]string{"client": "", "stranger": "in"})
+}
+
+// askTLS gives the answer to a client who shows a certificate, empty without one.
+func askTLS(t *testing.T, dir, addr, who string) string {
+	t.Helper()
+	pem, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := &tls.Config{RootCAs: x509.NewCertPool()}
+	conf.RootCAs.AppendCertsFromPEM(pem)
+	if who != "" {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, who+".pem"), filepath.Join(dir, who+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}}
+	res, err := client.Get("https://" + addr + "/")
+	if err != nil {
+		return ""
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body) // what is cut off is not the answer
+	return string(b)
+}
+
+// TestOpenTCP: who is let in by which words, and that TCP which is open by mistake is none.
+func TestOpenTCP(t *testing.T) {
+	dir := t.TempDir()
+	ca, key := certificate(t, dir, "ca", nil, nil)
+	certificate(t, dir, "server", ca, key)
+	files := " --tlscacert " + dir + "/ca.pem --tlscert " + dir + "/server.pem --tlskey " + dir + "/server.key"
+	for args, want := range map[string]string{
+		"":                                "refused",
+		"--tls=false":                     "open",
+		"--tls" + files:                   "mutual",
+		"--tlsverify" + files:             "mutual",
+		"--tls=false --tlsverify" + files: "mutual",
+		"--tls --tlsverify=false" + files: "secret",
+		"--tlsverify=false" + files:       "secret",
+		"--tlsverify":                     "refused", // no files
+		"--tlsverify" + files + "x":       "refused",
+	} {
+		c, _, err := parse(append([]string{"-H", "tcp://127.0.0.1:0", "--config-file", "/dev/null"}, strings.Fields(args)...))
+		got := "refused"
+		switch {
+		case err != nil:
+		case c.mutual():
+			got = "mutual"
+		case c.secure():
+			got = "secret"
+		default:
+			got = "open"
 		}
 		if got != want {
-			t.Errorf("%q gets %q", who, got)
+			t.Errorf("%s: %s, want %s (%v)", args, got, want, err)
 		}
 	}
 }
