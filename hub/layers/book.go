@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lighter/hub/meta"
+	"lighter/page"
 )
 
 // Source opens the blob of a digest. It answers only for what the hub keeps.
@@ -281,7 +282,7 @@ func (b *Book) index(ctx context.Context, digest string) (idx *Index, bad string
 	idx, err = Read(ctx, r, b.limits)
 	switch {
 	case errors.Is(err, ErrLayer):
-		idx, bad = &Index{}, Shown(cutShort(err.Error()))
+		idx, bad = &Index{}, page.Shown(cutShort(err.Error()))
 	case err != nil:
 		return nil, "", fmt.Errorf("read layer %s: %w", digest, err)
 	}

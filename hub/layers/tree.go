@@ -5,8 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"lighter/page"
 )
 
 // Tree is what the layers laid on it so far make up.
@@ -265,7 +265,7 @@ func (n *node) bytes() int64 {
 }
 
 func (c Change) shown() Change {
-	c.Path = Shown(c.Path)
+	c.Path = page.Shown(c.Path)
 	if c.Kind == Folder {
 		c.Path += "/"
 	}
@@ -273,29 +273,3 @@ func (c Change) shown() Change {
 }
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
-
-// Shown gives a path for people: bytes that are no UTF-8, control characters and those
-// that turn the direction of writing are spelled out as \xNN or \u{NNNN}.
-func Shown(path string) string {
-	clean := true
-	for _, r := range path {
-		clean = clean && r != utf8.RuneError && unicode.IsPrint(r)
-	}
-	if clean {
-		return path
-	}
-	var b strings.Builder
-	for i := 0; i < len(path); {
-		r, n := utf8.DecodeRuneInString(path[i:])
-		switch {
-		case r == utf8.RuneError && n == 1, r < ' ', r == 0x7f:
-			fmt.Fprintf(&b, `\x%02x`, path[i])
-		case !unicode.IsPrint(r):
-			fmt.Fprintf(&b, `\u{%x}`, r)
-		default:
-			b.WriteString(path[i : i+n])
-		}
-		i += n
-	}
-	return b.String()
-}

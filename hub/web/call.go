@@ -15,6 +15,7 @@ import (
 	"lighter/api"
 	"lighter/hub/account"
 	"lighter/hub/meta"
+	"lighter/page"
 )
 
 // maxForm bounds a form's body: a README and what stands around it, percent-encoded.
@@ -33,8 +34,8 @@ type call struct {
 	csrf string
 }
 
-// page is what every template gets.
-type page struct {
+// view is what every template gets.
+type view struct {
 	Title   string
 	User    string // empty for nobody
 	CSRF    string
@@ -117,21 +118,21 @@ func bad(format string, args ...any) error {
 }
 
 // show writes a page.
-func (c *call) show(name string, p page) error { return c.write(http.StatusOK, name, p) }
+func (c *call) show(name string, p view) error { return c.write(http.StatusOK, name, p) }
 
 // again shows a form again, with what is wrong with it.
-func (c *call) again(name string, p page, err error) error {
+func (c *call) again(name string, p view, err error) error {
 	refusal, ok := errors.AsType[*meta.Refusal](err)
 	if !ok || refusal.Status >= 500 {
 		return err
 	}
-	p.Problem = sentence(refusal.Message)
+	p.Problem = page.Sentence(refusal.Message)
 	c.retry(refusal)
 	return c.write(refusal.Status, name, p)
 }
 
-func (c *call) write(status int, name string, p page) error {
-	p.User, p.CSRF, p.Theme, p.Release = c.who.User, c.csrf, c.themeOf(), api.Release
+func (c *call) write(status int, name string, p view) error {
+	p.User, p.CSRF, p.Theme, p.Release = c.who.User, c.csrf, page.Theme(c.r), api.Release
 	p.Here, p.SignUp = c.r.URL.RequestURI(), !c.s.cfg.Closed
 	if p.Notice == "" {
 		p.Notice = notices[c.r.URL.Query().Get("done")]
@@ -209,7 +210,7 @@ func (c *call) fail(err error) {
 	if title == "" {
 		title = http.StatusText(refusal.Status)
 	}
-	if err := c.write(refusal.Status, "error", page{Title: title, Data: data{refusal.Status, sentence(refusal.Message)}}); err != nil {
+	if err := c.write(refusal.Status, "error", view{Title: title, Data: data{refusal.Status, page.Sentence(refusal.Message)}}); err != nil {
 		c.s.cfg.Log.Error("page failed", "path", c.r.URL.Path, "error", err)
 		http.Error(c.w, title, refusal.Status)
 	}
@@ -222,20 +223,6 @@ var titles = map[int]string{
 	http.StatusInternalServerError: "Something went wrong",
 	http.StatusServiceUnavailable:  "Busy",
 	http.StatusBadRequest:          "That cannot be",
-}
-
-// sentence begins with a capital and ends with a full stop.
-func sentence(s string) string {
-	if s == "" {
-		return s
-	}
-	if s[0] >= 'a' && s[0] <= 'z' {
-		s = strings.ToUpper(s[:1]) + s[1:]
-	}
-	if !strings.HasSuffix(s, ".") {
-		s += "."
-	}
-	return s
 }
 
 // user refuses who has not logged in.
@@ -296,31 +283,8 @@ func (c *call) with(name, value string) string {
 	return c.r.URL.EscapedPath() + "?" + q.Encode()
 }
 
-// local gives a path of this hub, or "/" for anything that leads elsewhere.
-func local(path string) string {
-	u, err := url.Parse(path)
-	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
-		strings.ContainsAny(path, "\\\r\n\t") {
-		return "/"
-	}
-	return path
-}
-
-const themeCookie = "theme"
-
-func (c *call) themeOf() string {
-	if k, err := c.r.Cookie(themeCookie); err == nil && (k.Value == "light" || k.Value == "dark") {
-		return k.Value
-	}
-	return ""
-}
-
 // theme keeps the colours that somebody chose.
 func (s *Site) theme(c *call) error {
-	k := &http.Cookie{Name: themeCookie, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.cfg.Accounts.Secure(c.r), SameSite: http.SameSiteLaxMode}
-	if v := c.field("theme"); v == "light" || v == "dark" {
-		k.Value, k.MaxAge = v, 365*24*3600
-	}
-	http.SetCookie(c.w, k)
-	return c.redirect(local(c.field("back")))
+	page.SetTheme(c.w, c.field("theme"), s.cfg.Accounts.Secure(c.r))
+	return c.redirect(page.Local(c.field("back")))
 }

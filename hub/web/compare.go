@@ -37,7 +37,7 @@ func (c *repoCall) compare() error {
 	for _, t := range tags {
 		data.Tags = append(data.Tags, t.Name)
 	}
-	p := page{Title: "Compare tags of " + c.Repo.Name}
+	p := view{Title: "Compare tags of " + c.Repo.Name}
 	if data.From == "" || data.To == "" {
 		if data.From == "" && len(tags) > 1 { // what was pushed last, and what before it
 			data.From, data.To = tags[1].Name, tags[0].Name

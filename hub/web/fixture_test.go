@@ -30,6 +30,7 @@ import (
 	"lighter/hub/meta"
 	"lighter/hub/search"
 	"lighter/oci"
+	"lighter/page"
 )
 
 // memory keeps blobs for a test.
@@ -309,7 +310,7 @@ func (a answer) has(t *testing.T, what string, texts ...string) {
 	t.Helper()
 	for _, s := range texts {
 		if !strings.Contains(a.body, s) {
-			t.Errorf("%s (%d) has not %q\n%s", what, a.status, s, clip(a.body, 6000))
+			t.Errorf("%s (%d) has not %q\n%s", what, a.status, s, page.Clip(a.body, 6000))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"lighter/hub/account"
 	"lighter/hub/search"
+	"lighter/page"
 )
 
 func (s *Site) home(c *call) error {
@@ -27,7 +28,7 @@ func (s *Site) home(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.show("home", page{Title: "Images for your team", Data: struct {
+	return c.show("home", view{Title: "Images for your team", Data: struct {
 		Mine, Popular, Recent []repoRow
 		Host                  string
 	}{mine, popular, recent, s.host(c.r)}})
@@ -35,12 +36,12 @@ func (s *Site) home(c *call) error {
 
 func (s *Site) search(c *call) error {
 	const each = 20
-	q, now := clip(strings.TrimSpace(c.field("q")), 200), c.number("page")
+	q, now := page.Clip(strings.TrimSpace(c.field("q")), 200), c.number("page")
 	found, err := s.cfg.Search.Find(c.r.Context(), c.who, search.Query{Words: q, Offset: (now - 1) * each, Limit: each})
 	if err != nil {
 		return err
 	}
-	return c.show("search", page{Title: "Search", Query: q, Data: struct {
+	return c.show("search", view{Title: "Search", Query: q, Data: struct {
 		Repos []account.Repo
 		Total int
 		Pages pager

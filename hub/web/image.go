@@ -15,6 +15,7 @@ import (
 	"lighter/hub/layers"
 	"lighter/hub/meta"
 	"lighter/oci"
+	"lighter/page"
 )
 
 // maxConfig bounds an image's document, in bytes.
@@ -52,7 +53,7 @@ func (s *catalog) factsOf(ctx context.Context, repo int64, d oci.Digest) (*facts
 			if !runs(k) {
 				continue
 			}
-			c := child{platform: short(string(k.Digest)), digest: k.Digest}
+			c := child{platform: page.Short(string(k.Digest)), digest: k.Digest}
 			if k.Platform != nil {
 				c.platform = shown(k.Platform.String())
 			}
@@ -203,11 +204,11 @@ func (p *picture) history(m *oci.Manifest, img *oci.Image) {
 		if len(p.Steps) >= 1000 {
 			break
 		}
-		v := stepView{Empty: h.EmptyLayer || next >= len(m.Layers), Comment: shown(clip(h.Comment, 300))}
+		v := stepView{Empty: h.EmptyLayer || next >= len(m.Layers), Comment: shown(page.Clip(h.Comment, 300))}
 		if v.Comment == "buildkit.dockerfile.v0" {
 			v.Comment = ""
 		}
-		v.Verb, v.Text = step(h.CreatedBy)
+		v.Verb, v.Text = page.Step(h.CreatedBy)
 		if !v.Empty {
 			v.Layer, v.Digest, v.Size = next, m.Layers[next].Digest, m.Layers[next].Size
 			next++
@@ -251,7 +252,7 @@ func (p *picture) settings(img *oci.Image) {
 func some(list []string) []string {
 	list = slices.Clone(list[:min(len(list), 200)])
 	for i, s := range list {
-		list[i] = shown(clip(s, 2000))
+		list[i] = shown(page.Clip(s, 2000))
 	}
 	return list
 }
@@ -273,7 +274,7 @@ func words(list []string) string {
 	return "[" + strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(s) + "]"
 }
 
-func shown(s string) string { return layers.Shown(s) }
+func shown(s string) string { return page.Shown(s) }
 
 // unless gives err, but nil for one that is to be passed over.
 func unless(err error, over *meta.Refusal) error {

@@ -2,27 +2,29 @@ package web
 
 import (
 	"strings"
+
+	"lighter/page"
 )
 
 type loginData struct{ Name, Next string }
 
 func (s *Site) loginForm(c *call) error {
-	next := local(c.field("next"))
+	next := page.Local(c.field("next"))
 	if !c.who.Anonymous() {
 		return c.redirect(next)
 	}
-	return c.show("login", page{Title: "Log in", Data: loginData{Next: next}})
+	return c.show("login", view{Title: "Log in", Data: loginData{Next: next}})
 }
 
 func (s *Site) login(c *call) error {
-	name, next := strings.TrimSpace(c.field("name")), local(c.field("next"))
+	name, next := strings.TrimSpace(c.field("name")), page.Local(c.field("next"))
 	a := s.cfg.Accounts
 	who, err := a.LogIn(c.r.Context(), name, c.r.PostForm.Get("password"), a.From(c.r))
 	if err == nil {
 		err = a.Sessions.Start(c.w, c.r, who)
 	}
 	if err != nil {
-		return c.again("login", page{Title: "Log in", Data: loginData{clip(name, 64), next}}, err)
+		return c.again("login", view{Title: "Log in", Data: loginData{page.Clip(name, 64), next}}, err)
 	}
 	return c.redirect(next)
 }
@@ -43,7 +45,7 @@ func (s *Site) signupForm(c *call) error {
 	case !c.who.Anonymous():
 		return c.redirect("/")
 	}
-	return c.show("signup", page{Title: "Sign up", Data: signupData{Host: s.host(c.r)}})
+	return c.show("signup", view{Title: "Sign up", Data: signupData{Host: s.host(c.r)}})
 }
 
 func (s *Site) signup(c *call) error {
@@ -60,7 +62,7 @@ func (s *Site) signup(c *call) error {
 		}
 	}
 	if err != nil {
-		return c.again("signup", page{Title: "Sign up", Data: signupData{clip(name, 64), s.host(c.r)}}, err)
+		return c.again("signup", view{Title: "Sign up", Data: signupData{page.Clip(name, 64), s.host(c.r)}}, err)
 	}
 	return c.done("/", "welcome")
 }

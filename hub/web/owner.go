@@ -9,6 +9,7 @@ import (
 
 	"lighter/hub/account"
 	"lighter/hub/meta"
+	"lighter/page"
 )
 
 // ownerView is a user or an organisation.
@@ -82,7 +83,7 @@ func (s *Site) owner(c *call) error {
 	if v.Repos, err = s.repos(ctx, c.who, `r.owner = ?`, []any{v.Name}, `r.updated DESC, r.name`, each, (now-1)*each); err != nil {
 		return err
 	}
-	return c.show("owner", page{Title: v.Name, Data: v})
+	return c.show("owner", view{Title: v.Name, Data: v})
 }
 
 type newOrgData struct{ Name, Title string }
@@ -91,7 +92,7 @@ func (s *Site) newOrgForm(c *call) error {
 	if err := c.user(); err != nil {
 		return err
 	}
-	return c.show("neworg", page{Title: "New organisation", Data: newOrgData{}})
+	return c.show("neworg", view{Title: "New organisation", Data: newOrgData{}})
 }
 
 func (s *Site) newOrg(c *call) error {
@@ -100,7 +101,7 @@ func (s *Site) newOrg(c *call) error {
 	}
 	name, title := strings.ToLower(strings.TrimSpace(c.field("name"))), c.field("title")
 	if err := s.cfg.Accounts.Orgs.Create(c.r.Context(), c.who, name, title, c.who.User); err != nil {
-		return c.again("neworg", page{Title: "New organisation", Data: newOrgData{clip(name, 64), clip(title, 100)}}, err)
+		return c.again("neworg", view{Title: "New organisation", Data: newOrgData{page.Clip(name, 64), page.Clip(title, 100)}}, err)
 	}
 	return c.done("/u/"+url.PathEscape(name)+"/settings", "saved")
 }
@@ -135,7 +136,7 @@ func (s *Site) orgPage(c *call, wrong error) error {
 			return err
 		}
 	}
-	p := page{Title: "Manage " + org.Name, Data: data}
+	p := view{Title: "Manage " + org.Name, Data: data}
 	if wrong != nil {
 		return c.again("orgsettings", p, wrong)
 	}

@@ -20,7 +20,7 @@ type repoView struct {
 
 // repoPage is what each page of a repository begins with.
 type repoPage struct {
-	Top  page // for the star's form
+	Top  view // for the star's form
 	Tab  string
 	Repo repoView
 }
@@ -58,7 +58,7 @@ func (s *Site) repo(c *call) error {
 	if v.Tags, err = s.countTags(c.r.Context(), repo.ID, ""); err != nil {
 		return err
 	}
-	rc := &repoCall{call: c, repoPage: repoPage{Top: page{User: c.who.User, CSRF: c.csrf}, Tab: verb, Repo: v}}
+	rc := &repoCall{call: c, repoPage: repoPage{Top: view{User: c.who.User, CSRF: c.csrf}, Tab: verb, Repo: v}}
 	if rest != "" {
 		rc.rest = strings.Split(rest, "/")
 	}
@@ -89,7 +89,7 @@ func (c *repoCall) overview() error {
 			}
 		}
 	}
-	return c.show("repo", page{Title: c.Repo.Name, Data: struct {
+	return c.show("repo", view{Title: c.Repo.Name, Data: struct {
 		repoPage
 		Readme template.HTML
 		Pull   string
@@ -108,7 +108,7 @@ func (c *repoCall) tagList() error {
 	if err != nil {
 		return err
 	}
-	return c.show("tags", page{Title: "Tags of " + c.Repo.Name, Data: struct {
+	return c.show("tags", view{Title: "Tags of " + c.Repo.Name, Data: struct {
 		repoPage
 		Find, Push string
 		Tags       []tagRow
@@ -146,7 +146,7 @@ func (c *repoCall) settingsPage(description, readme string, wrong error) error {
 		return err
 	}
 	c.Tab, c.Repo.Description = "settings", description
-	p := page{Title: "Settings of " + c.Repo.Name, Data: struct {
+	p := view{Title: "Settings of " + c.Repo.Name, Data: struct {
 		repoPage
 		Source string
 	}{c.repoPage, readme}}
@@ -197,7 +197,7 @@ func (c *repoCall) askDeleteTag() error {
 		return err
 	}
 	type pair struct{ Name, Value string }
-	return c.show("confirm", page{Title: "Delete " + tag, Data: struct {
+	return c.show("confirm", view{Title: "Delete " + tag, Data: struct {
 		Question, Text, Action, Do, Back string
 		Keep                             []pair
 	}{"Delete the tag " + tag + "?", "Nobody can pull " + c.Repo.Name + ":" + tag + " any more. Other tags of the same image stay.",

@@ -10,6 +10,7 @@ import (
 
 	"lighter/hub/account"
 	"lighter/hub/meta"
+	"lighter/page"
 )
 
 var refusalClosed = meta.Refusal{Status: http.StatusForbidden, Message: "This hub takes no registrations: ask its operator for an account."}
@@ -66,7 +67,7 @@ func (s *Site) settingsPage(c *call, secret string, wrong error) error {
 	if data.Events, err = a.Audit.List(ctx, c.who, c.who.User, 0, 20); err != nil {
 		return err
 	}
-	p := page{Title: "Settings", Data: data}
+	p := view{Title: "Settings", Data: data}
 	if wrong != nil {
 		return c.again("settings", p, wrong)
 	}
@@ -97,7 +98,7 @@ func (s *Site) sessions(c *call) ([]sessionRow, error) {
 		if err := rows.Scan(&hash, &v.Addr, &v.Agent, &created); err != nil {
 			return nil, err
 		}
-		v.ID, v.Created, v.Current = clip(hash, 12), meta.Time(created), mine[hash]
+		v.ID, v.Created, v.Current = page.Clip(hash, 12), meta.Time(created), mine[hash]
 		list = append(list, v)
 	}
 	return list, rows.Err()

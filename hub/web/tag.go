@@ -124,7 +124,7 @@ func (c *repoCall) tag() error {
 		}
 		steps[i] = v
 	}
-	return c.show("tag", page{Title: c.Repo.Name + ":" + f.reference, Refresh: pending, Data: struct {
+	return c.show("tag", view{Title: c.Repo.Name + ":" + f.reference, Refresh: pending, Data: struct {
 		repoPage
 		Name, Pull, Trouble string
 		Digest              oci.Digest
@@ -201,7 +201,7 @@ func (c *repoCall) layer(f found, sums []*layers.Summary, pending bool, trouble 
 		}
 		list.filter(c.call, all)
 	}
-	return c.show("layer", page{Title: "Step " + c.rest[2] + " of " + c.Repo.Name + ":" + f.reference, Refresh: pending, Data: struct {
+	return c.show("layer", view{Title: "Step " + c.rest[2] + " of " + c.Repo.Name + ":" + f.reference, Refresh: pending, Data: struct {
 		repoPage
 		fileList
 		Name, Back string

@@ -26,6 +26,7 @@ import (
 	"lighter/hub/meta"
 	"lighter/hub/search"
 	"lighter/oci"
+	"lighter/page"
 )
 
 // Blobs is what the pages want of the storage.
@@ -49,7 +50,7 @@ type Site struct {
 	*catalog
 	cfg     Config
 	book    *layers.Book
-	pages   templates
+	pages   page.Templates
 	readmes recent[template.HTML]
 	// How long a page waits for layers that are being read before it is shown without.
 	patience time.Duration
@@ -80,9 +81,9 @@ func (s *Site) Sweep(ctx context.Context) error { return s.book.Sweep(ctx) }
 // room does.
 func (s *Site) Handlers() map[string]http.Handler {
 	h := map[string]http.Handler{
-		"GET /static/": http.HandlerFunc(serveAsset),
+		"GET /static/": assets(),
 		"GET /favicon.ico": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, assetURL("icon.svg"), http.StatusFound)
+			http.Redirect(w, r, assets().URL("icon.svg"), http.StatusFound)
 		}),
 		"GET /robots.txt": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, "User-agent: *\nDisallow: /login\nDisallow: /signup\nDisallow: /*/-/\n")

@@ -1,4 +1,4 @@
-// What is nicer with JavaScript. Every page works without it.
+// What is nicer with JavaScript, on any page of ours. Every page works without it.
 "use strict";
 for (const box of document.querySelectorAll(".copy")) {
   if (!navigator.clipboard) break;
@@ -20,6 +20,8 @@ for (const box of document.querySelectorAll(".copy")) {
 // "/" goes to the search field.
 document.addEventListener("keydown", (e) => {
   if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName)) return;
+  const find = document.getElementById("find");
+  if (!find) return;
   e.preventDefault();
-  document.getElementById("find").focus();
+  find.focus();
 });

@@ -1,10 +1,11 @@
-package web
+package page
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
-
-	"lighter/hub/layers"
+	"unicode"
+	"unicode/utf8"
 )
 
 var (
@@ -14,8 +15,8 @@ var (
 	spaces    = regexp.MustCompile(`[ \t]{2,}`)
 )
 
-// step reads a history's "created by" as the Dockerfile's line that it comes from.
-func step(createdBy string) (word, rest string) {
+// Step reads a history's "created by" as the Dockerfile's line that it comes from.
+func Step(createdBy string) (word, rest string) {
 	s := strings.TrimSpace(strings.ToValidUTF8(createdBy, "?"))
 	s = strings.TrimSpace(strings.TrimSuffix(s, "# buildkit"))
 	switch {
@@ -34,7 +35,7 @@ func step(createdBy string) (word, rest string) {
 		s = "(nothing is told about this step)"
 	}
 	if len(s) > 8000 {
-		s = clip(s, 8000)
+		s = Clip(s, 8000)
 	}
 	return word, shownLines(s)
 }
@@ -49,7 +50,33 @@ func shownLines(s string) string {
 	}
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
-		lines[i] = layers.Shown(line)
+		lines[i] = Shown(line)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Shown gives a path for people: bytes that are no UTF-8, control characters and those
+// that turn the direction of writing are spelled out as \xNN or \u{NNNN}.
+func Shown(path string) string {
+	clean := true
+	for _, r := range path {
+		clean = clean && r != utf8.RuneError && unicode.IsPrint(r)
+	}
+	if clean {
+		return path
+	}
+	var b strings.Builder
+	for i := 0; i < len(path); {
+		r, n := utf8.DecodeRuneInString(path[i:])
+		switch {
+		case r == utf8.RuneError && n == 1, r < ' ', r == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, path[i])
+		case !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\u{%x}`, r)
+		default:
+			b.WriteString(path[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
 }

@@ -1,4 +1,6 @@
-package web
+// Package chromium drives a headless Chromium for tests of pages: it looks at them in both
+// colours, narrow and wide, as people with little sight or no mouse meet them.
+package chromium
 
 import (
 	"bufio"
@@ -13,23 +15,25 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"lighter/page"
 )
 
-// chromium is a headless Chromium that a test drives through a pipe, by the DevTools
+// Browser is a headless Chromium that a test drives through a pipe, by the DevTools
 // protocol: JSON messages with a NUL behind each.
-type chromium struct {
+type Browser struct {
 	t       *testing.T
-	h       *hub
+	site    string // what it may load from
 	to      io.Writer
 	session string
-	shots   string // folder of the screenshots
+	Shots   string // folder of the screenshots
 
 	mu      sync.Mutex
 	last    int
 	waiting map[int]chan reply
 	loaded  chan struct{}
 	console []string // errors and warnings that the browser told of
-	outside []string // requests to another host than the hub
+	outside []string // requests to another host than the site's
 }
 
 type reply struct {
@@ -44,10 +48,16 @@ type reply struct {
 
 const browserWait = 60 * time.Second
 
-// startChromium starts one, or skips the test when there is none. LIGHTERHUB_BROWSER=1
+// Start starts one for a site, or skips the test when there is none. LIGHTERHUB_BROWSER=1
 // wants one.
-func startChromium(t *testing.T, h *hub) *chromium {
+func Start(t *testing.T, site string) *Browser {
 	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	path, err := exec.LookPath("chromium")
 	wanted := os.Getenv("LIGHTERHUB_BROWSER") == "1"
 	switch {
@@ -60,17 +70,17 @@ func startChromium(t *testing.T, h *hub) *chromium {
 	}
 	profile := t.TempDir()
 	theirs, to, err := os.Pipe()
-	h.must(err)
+	must(err)
 	from, answers, err := os.Pipe()
-	h.must(err)
+	must(err)
 	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--user-data-dir="+filepath.Join(profile, "profile"), "--remote-debugging-pipe", "about:blank")
 	cmd.Env = append(os.Environ(), "HOME="+profile)
 	cmd.ExtraFiles = []*os.File{theirs, answers}
-	h.must(cmd.Start())
+	must(cmd.Start())
 	theirs.Close()
 	answers.Close()
-	c := &chromium{t: t, h: h, to: to, shots: t.ArtifactDir(), waiting: map[int]chan reply{}, loaded: make(chan struct{}, 100)}
+	c := &Browser{t: t, site: site, to: to, Shots: t.ArtifactDir(), waiting: map[int]chan reply{}, loaded: make(chan struct{}, 100)}
 	read := make(chan struct{})
 	go func() { c.read(from); close(read) }()
 	t.Cleanup(func() {
@@ -89,17 +99,24 @@ func startChromium(t *testing.T, h *hub) *chromium {
 		<-read
 	})
 	var target struct{ TargetID, SessionID string }
-	c.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
-	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
+	c.Call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	c.Call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
 	c.session = target.SessionID
 	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "Accessibility"} {
-		c.call(domain+".enable", nil, nil)
+		c.Call(domain+".enable", nil, nil)
 	}
 	return c
 }
 
+func (c *Browser) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // read takes the browser's messages until it ends.
-func (c *chromium) read(from io.Reader) {
+func (c *Browser) read(from io.Reader) {
 	r := bufio.NewReader(from)
 	for {
 		b, err := r.ReadBytes(0)
@@ -120,7 +137,7 @@ func (c *chromium) read(from io.Reader) {
 	}
 }
 
-func (c *chromium) event(m reply) {
+func (c *Browser) event(m reply) {
 	var p struct {
 		Type             string
 		Args             []struct{ Value, Description any }
@@ -146,13 +163,13 @@ func (c *chromium) event(m reply) {
 			c.console = append(c.console, p.Entry.Text+" "+p.Entry.URL)
 		}
 	case "Network.requestWillBeSent":
-		if !strings.HasPrefix(p.Request.URL, c.h.url+"/") && p.Request.URL != "about:blank" {
+		if !strings.HasPrefix(p.Request.URL, c.site+"/") && p.Request.URL != "about:blank" {
 			c.outside = append(c.outside, p.Request.URL)
 		}
 	}
 }
 
-func (c *chromium) send(method string, params any) (chan reply, error) {
+func (c *Browser) send(method string, params any) (chan reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
@@ -172,42 +189,42 @@ func (c *chromium) send(method string, params any) (chan reply, error) {
 	return wait, err
 }
 
-// call sends a command and waits for its result.
-func (c *chromium) call(method string, params, result any) {
+// Call sends a command and waits for its result.
+func (c *Browser) Call(method string, params, result any) {
 	c.t.Helper()
 	wait, err := c.send(method, params)
-	c.h.must(err)
+	c.must(err)
 	select {
 	case m := <-wait:
 		if m.Error != nil {
 			c.t.Fatalf("%s: %s", method, m.Error.Message)
 		}
 		if result != nil {
-			c.h.must(json.Unmarshal(m.Result, result))
+			c.must(json.Unmarshal(m.Result, result))
 		}
 	case <-time.After(browserWait):
 		c.t.Fatalf("%s: the browser does not answer", method)
 	}
 }
 
-// eval gives the value of an expression in the page.
-func (c *chromium) eval(expression string, value any) {
+// Eval gives the value of an expression in the page.
+func (c *Browser) Eval(expression string, value any) {
 	c.t.Helper()
 	var r struct {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails any
 	}
-	c.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &r)
+	c.Call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &r)
 	if r.ExceptionDetails != nil {
-		c.t.Fatalf("%s: %v", clip(expression, 200), r.ExceptionDetails)
+		c.t.Fatalf("%s: %v", page.Clip(expression, 200), r.ExceptionDetails)
 	}
 	if value != nil && r.Result.Value != nil {
-		c.h.must(json.Unmarshal(r.Result.Value, value))
+		c.must(json.Unmarshal(r.Result.Value, value))
 	}
 }
 
-// leads runs do, which makes the browser go to another page, and waits for that.
-func (c *chromium) leads(what string, do func()) {
+// Leads runs do, which makes the browser go to another page, and waits for that.
+func (c *Browser) Leads(what string, do func()) {
 	c.t.Helper()
 	for len(c.loaded) > 0 {
 		<-c.loaded
@@ -220,75 +237,76 @@ func (c *chromium) leads(what string, do func()) {
 	}
 }
 
-func (c *chromium) open(path string) {
+// Open goes to a path of the site.
+func (c *Browser) Open(path string) {
 	c.t.Helper()
-	c.leads(path, func() { c.call("Page.navigate", map[string]any{"url": c.h.url + path}, nil) })
+	c.Leads(path, func() { c.Call("Page.navigate", map[string]any{"url": c.site + path}, nil) })
 }
 
-// fill types into the field that a selector finds.
-func (c *chromium) fill(selector, text string) {
+// Fill types into the field that a selector finds.
+func (c *Browser) Fill(selector, text string) {
 	c.t.Helper()
-	c.eval(fmt.Sprintf("(e => { e.focus(); e.select && e.select(); })(document.querySelector(%q))", selector), nil)
-	c.call("Input.insertText", map[string]any{"text": text}, nil)
+	c.Eval(fmt.Sprintf("(e => { e.focus(); e.select && e.select(); })(document.querySelector(%q))", selector), nil)
+	c.Call("Input.insertText", map[string]any{"text": text}, nil)
 }
 
-// click presses the mouse on what a selector finds. It must be there to be seen.
-func (c *chromium) click(selector string) {
+// Click presses the mouse on what a selector finds. It must be there to be seen.
+func (c *Browser) Click(selector string) {
 	c.t.Helper()
 	var at []float64
-	c.eval(fmt.Sprintf(`(e => { if (!e) return null; e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getBoundingClientRect();
+	c.Eval(fmt.Sprintf(`(e => { if (!e) return null; e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getBoundingClientRect();
 		const x = r.x + r.width / 2, y = r.y + r.height / 2, top = document.elementFromPoint(x, y);
 		return top && (e.contains(top) || top.contains(e)) ? [x, y] : []; })(document.querySelector(%q))`, selector), &at)
 	if len(at) != 2 {
 		c.t.Fatalf("%s: nothing there to click on", selector)
 	}
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
-		c.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1}, nil)
+		c.Call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1}, nil)
 	}
 }
 
-// submit clicks and waits for the page that answers.
-func (c *chromium) submit(selector string) {
+// Submit clicks and waits for the page that answers.
+func (c *Browser) Submit(selector string) {
 	c.t.Helper()
-	c.leads(selector, func() { c.click(selector) })
+	c.Leads(selector, func() { c.Click(selector) })
 }
 
-// key presses one key.
-func (c *chromium) key(name string, code int) {
+// Key presses one key.
+func (c *Browser) Key(name string, code int) {
 	c.t.Helper()
 	for _, kind := range []string{"rawKeyDown", "keyUp"} {
-		c.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": name, "code": name, "windowsVirtualKeyCode": code}, nil)
+		c.Call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": name, "code": name, "windowsVirtualKeyCode": code}, nil)
 	}
 }
 
-// text is what stands in the page.
-func (c *chromium) text() (s string) {
+// Text is what stands in the page.
+func (c *Browser) Text() (s string) {
 	c.t.Helper()
-	c.eval("document.body.innerText", &s)
+	c.Eval("document.body.innerText", &s)
 	return s
 }
 
-// see makes the window so wide, with the colours that the system would have.
-func (c *chromium) see(width int, scheme string) {
+// See makes the window so wide, with the colours that the system would have.
+func (c *Browser) See(width int, scheme string) {
 	c.t.Helper()
-	c.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
-	c.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+	c.Call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
+	c.Call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
 		{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
 }
 
-// shot keeps a picture of the whole page.
-func (c *chromium) shot(name string) {
+// Shot keeps a picture of the whole page.
+func (c *Browser) Shot(name string) {
 	c.t.Helper()
 	var r struct{ Data string }
-	c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &r)
+	c.Call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &r)
 	b, err := base64.StdEncoding.DecodeString(r.Data)
-	c.h.must(err)
-	c.h.must(os.WriteFile(filepath.Join(c.shots, name+".png"), b, 0o644))
+	c.must(err)
+	c.must(os.WriteFile(filepath.Join(c.Shots, name+".png"), b, 0o644))
 }
 
-// quiet fails for what the browser complained of since the last time, and for requests
-// that left the hub. status is what the page was answered with.
-func (c *chromium) quiet(what string, status int) {
+// Quiet fails for what the browser complained of since the last time, and for requests
+// that left the site. status is what the page was answered with.
+func (c *Browser) Quiet(what string, status int) {
 	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
