@@ -201,22 +201,11 @@ func (a *adopter) hidden(p string) (st fs.Info, there bool, err error) {
 	if a.below == nil {
 		return st, false, nil
 	}
-	dir, base := split(p)
-	at, err := a.below.Dup()
-	for dir != "" && err == nil {
-		var name string
-		name, dir, _ = strings.Cut(dir, "/")
-		var next fs.Dir
-		next, err = at.Sub(name)
-		at.Close()
-		at = next
+	st, err = a.below.Look(p)
+	if fs.IsNothing(err) {
+		return st, false, nil
 	}
-	if err != nil {
-		return st, false, nil // no folder: nothing is there
-	}
-	defer at.Close()
-	st, err = at.Stat(base)
-	return st, err == nil && !st.Whiteout(), nil
+	return st, err == nil && !st.Whiteout(), err
 }
 
 // file takes what is no folder.

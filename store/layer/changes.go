@@ -109,13 +109,15 @@ func (c *comparer) compare(in fs.Dir, p, name string, st fs.Info) (enter bool, e
 		return false, err
 	}
 	isDir := st.Mode&fs.ModeType == fs.ModeDir
-	below, err := enterParent(c.lower, p)
+	below, err := c.lower.Descend(path.Dir(p))
 	var old fs.Info
 	if err == nil {
 		defer below.Close()
 		old, err = below.Stat(name)
 	}
 	switch {
+	case err != nil && !fs.IsNothing(err):
+		return false, fmt.Errorf("what %.200q was: %w", p, err)
 	case err != nil:
 		if !st.Whiteout() {
 			c.note(p, Added)
@@ -175,9 +177,4 @@ func unchanged(now, before fs.Dir, name string, a, b fs.Info) (bool, error) {
 	}
 	old, err := before.Xattrs(name)
 	return maps.Equal(visible(attrs), visible(old)), err
-}
-
-// enterParent opens the folder that p lies in.
-func enterParent(d fs.Dir, p string) (fs.Dir, error) {
-	return enter(d, path.Dir(p))
 }

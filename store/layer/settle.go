@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path"
 
 	"lighter/linux/fs"
@@ -70,23 +69,28 @@ func view(stack []string) (*fs.Dir, error) {
 }
 
 func settleWhiteout(own fs.Dir, lower *fs.Dir, p string) error {
-	dir, err := enter(own, path.Dir(p))
-	if err != nil {
+	dir, err := own.Descend(path.Dir(p))
+	if fs.IsNothing(err) {
 		return nil // something else took the place of its folder
 	}
+	if err != nil {
+		return fmt.Errorf("folder of %.200q: %w", p, err)
+	}
 	defer dir.Close()
-	if st, err := dir.Stat(path.Base(p)); err != nil || !st.Whiteout() {
+	st, err := dir.Stat(path.Base(p))
+	if fs.IsNothing(err) || err == nil && !st.Whiteout() {
 		return nil
 	}
-	if lower != nil {
-		below, err := enter(*lower, path.Dir(p))
-		if err == nil {
-			st, statErr := below.Stat(path.Base(p))
-			below.Close()
-			if statErr == nil && !st.Whiteout() {
-				return nil // it hides something
-			}
-		}
+	hides := false
+	if err == nil && lower != nil {
+		st, err = lower.Look(p)
+		hides = err == nil && !st.Whiteout()
+	}
+	switch {
+	case err != nil && !fs.IsNothing(err):
+		return fmt.Errorf("what %.200q hides: %w", p, err)
+	case hides:
+		return nil
 	}
 	return dir.Unlink(path.Base(p))
 }
@@ -95,14 +99,20 @@ func settleImplied(own fs.Dir, lower *fs.Dir, p string) error {
 	if lower == nil {
 		return nil
 	}
-	below, err := enter(*lower, p)
-	if err != nil {
+	below, err := lower.Descend(p)
+	if fs.IsNothing(err) {
 		return nil // nothing, or no folder
 	}
-	defer below.Close()
-	dir, err := enter(own, p)
 	if err != nil {
+		return fmt.Errorf("folder %.200q below: %w", p, err)
+	}
+	defer below.Close()
+	dir, err := own.Descend(p)
+	if fs.IsNothing(err) {
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("folder %.200q: %w", p, err)
 	}
 	defer dir.Close()
 	st, err := below.Stat("")
@@ -132,28 +142,3 @@ func visible(attrs map[string]string) map[string]string {
 }
 
 const overlayAttr = "trusted.overlay."
-
-// enter opens the folder at a clean path however long, never through a link.
-func enter(d fs.Dir, p string) (fs.Dir, error) {
-	const chunk = 4000 // less than PATH_MAX
-	at, err := d.Dup()
-	for err == nil && p != "" && p != "." {
-		part := p
-		if len(p) > chunk {
-			cut := chunk
-			for cut > 0 && p[cut] != '/' {
-				cut--
-			}
-			if cut == 0 {
-				return fs.Dir{}, os.ErrInvalid
-			}
-			part = p[:cut]
-		}
-		p = p[min(len(part)+1, len(p)):]
-		var next fs.Dir
-		next, err = at.Beneath(part)
-		at.Close()
-		at = next
-	}
-	return at, err
-}

@@ -14,12 +14,6 @@ import (
 	linux "lighter/linux/fs"
 )
 
-// maxLinks is how many links one path may lead through, as in BuildKit.
-const maxLinks = 255
-
-// errLinks says that a path leads through too many.
-var errLinks = errors.New("too many links")
-
 // patterns gives the source's filter, made once.
 func (s *Source) patterns(ctx context.Context) (*filter, error) {
 	s.once.Do(func() {
@@ -50,6 +44,8 @@ type place struct {
 	n       *node // of a source that was read as a whole
 }
 
+func (p place) target() string { return p.link }
+
 func (p *place) isDir() bool { return !p.missing && p.st.Mode&linux.ModeType == linux.ModeDir }
 
 // find goes down a path from the root, through links that stay beneath it, of what is seen. The last
@@ -64,7 +60,7 @@ func (s *Source) find(ctx context.Context, p string, follow bool) (place, error)
 		if err != nil {
 			return place{}, err
 		}
-		return s.down(place{n: n, st: n.st}, p, follow, within)
+		return walk(place{n: n, st: n.st}, p, follow, within)
 	}
 	return s.peek(f, p, follow)
 }
@@ -97,7 +93,7 @@ func (s *Source) peek(f *filter, p string, follow bool) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	return s.down(place{st: st}, p, follow, func(at place, name string) (place, error) { return enter(root, m, at, name) })
+	return walk(place{st: st}, p, follow, func(at place, name string) (place, error) { return enter(root, m, at, name) })
 }
 
 // all reads the source as a whole.
@@ -129,6 +125,9 @@ func (s *Source) all(ctx context.Context) (*node, error) {
 
 // within looks at one name in a folder that was read.
 func within(at place, name string) (place, error) {
+	if at.n == nil {
+		return place{path: join(at.path, name), missing: true}, nil
+	}
 	i, ok := slices.BinarySearchFunc(at.n.kids, name, func(n node, name string) int { return strings.Compare(n.name, name) })
 	if !ok {
 		return place{path: join(at.path, name), missing: true}, nil
@@ -141,45 +140,13 @@ func (p *place) kid(n *node) place {
 	return place{path: join(p.path, n.name), st: n.st, link: n.link, n: n}
 }
 
-// down is find from a root, where step looks at a name in a folder.
-func (s *Source) down(root place, p string, follow bool, step func(at place, name string) (place, error)) (_ place, err error) {
-	stack := []place{root}
-	links := 0
-	for todo := p; todo != ""; {
-		var name string
-		name, todo, _ = strings.Cut(todo, "/")
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			stack = stack[:max(1, len(stack)-1)]
-			continue
-		}
-		at := stack[len(stack)-1]
-		next := place{path: join(at.path, name), missing: true}
-		if at.isDir() {
-			if next, err = step(at, name); err != nil {
-				return place{}, err
-			}
-		}
-		if next.link == "" || !follow && strings.Trim(todo, "/") == "" {
-			stack = append(stack, next)
-			continue
-		}
-		if links++; links > maxLinks {
-			return place{}, fmt.Errorf("%q: %w", "/"+p, errLinks)
-		}
-		if strings.HasPrefix(next.link, "/") {
-			stack = stack[:1]
-		}
-		todo = next.link + "/" + todo
-	}
-	return stack[len(stack)-1], nil
-}
-
 // enter looks at one name in a folder.
 func enter(root linux.Dir, m *matcher, at place, name string) (place, error) {
 	next := place{path: join(at.path, name)}
+	if !at.isDir() {
+		next.missing = true
+		return next, nil
+	}
 	dir := root
 	if at.path != "" {
 		var err error
@@ -193,7 +160,7 @@ func enter(root linux.Dir, m *matcher, at place, name string) (place, error) {
 	if err == nil && next.st.Mode&linux.ModeType == linux.ModeLink {
 		next.link, err = dir.Readlink(name)
 	}
-	if gone(err) {
+	if linux.IsNothing(err) {
 		return place{path: next.path, missing: true}, nil
 	}
 	if err != nil {

@@ -89,8 +89,12 @@ func (f *follower) targets(at string) (out []string, err error) {
 	}
 	d := f.root
 	if dir != "" {
-		if d, err = f.root.Beneath(dir); err != nil {
-			return nil, nil // nothing is there, or a pattern was in the way
+		d, err = f.root.Beneath(dir)
+		if linux.IsNothing(err) {
+			return nil, nil // or a pattern was in the way
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open /%.200s: %w", dir, err)
 		}
 		defer d.Close()
 	}
@@ -108,11 +112,14 @@ func (f *follower) targets(at string) (out []string, err error) {
 	}
 	for _, n := range names {
 		st, err := d.Stat(n)
-		if err != nil || st.Mode&linux.ModeType != linux.ModeLink {
-			continue
+		link := ""
+		if err == nil && st.Mode&linux.ModeType == linux.ModeLink {
+			link, err = d.Readlink(n)
 		}
-		link, err := d.Readlink(n)
-		if err != nil {
+		if err != nil && !linux.IsNothing(err) {
+			return nil, fmt.Errorf("look at /%.200s: %w", join(dir, n), err)
+		}
+		if link == "" {
 			continue
 		}
 		if !strings.HasPrefix(link, "/") {

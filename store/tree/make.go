@@ -29,7 +29,7 @@ func (t *Target) Mkdir(p string, parents bool, m Made) error {
 		return err
 	}
 	defer in.Close()
-	return wrap("mkdir", at.path, t.mkdir(in, at.path, name, t.made(m)))
+	return t.newDir(in, at.path, name, m)
 }
 
 // in opens the folder that a path lies in, which has to be there.
@@ -158,6 +158,9 @@ func (t *Target) remove(at spot) error {
 	hide := false
 	if t.below(at.path) {
 		st, _, err := lookAt(t.lower, at.path)
+		if err != nil && !linux.IsNothing(err) {
+			return wrap("lstat", at.path, err)
+		}
 		hide = err == nil && !st.Whiteout()
 	}
 	dir, name := split(at.path)
@@ -222,8 +225,11 @@ func (t *Target) names(p string) (map[string]bool, error) {
 	out := map[string]bool{}
 	read := func(root linux.Dir) error {
 		d, err := root.Beneath(cmp.Or(at.path, "."))
-		if err != nil {
+		if linux.IsNothing(err) {
 			return nil // only the other has it
+		}
+		if err != nil {
+			return wrap("open", at.path, err)
 		}
 		defer d.Close()
 		return d.Names(func(name string, _ uint32) error {

@@ -119,7 +119,7 @@ func (s *scanner) folder(d linux.Dir, path string, in matched, n *node, depth in
 			continue
 		}
 		sub, err := d.Sub(kid.name)
-		if gone(err) {
+		if linux.IsNothing(err) {
 			kid.st = linux.Info{}
 			continue
 		}
@@ -137,11 +137,6 @@ func (s *scanner) folder(d linux.Dir, path string, in matched, n *node, depth in
 	n.kids = slices.DeleteFunc(n.kids, func(k node) bool {
 		return k.st.Mode == 0 || k.lazy && len(k.kids) == 0
 	})
-}
-
-// gone tells that a name is no more, or no more what it was.
-func gone(err error) bool {
-	return err != nil && (linux.IsNoEntry(err) || err == linux.ErrNotDir || err == linux.ErrLoop)
 }
 
 // names reads which names of a folder are seen, sorted, and what the filter said of them.
@@ -195,7 +190,7 @@ func (s *scanner) look(d linux.Dir, path string, list []node) {
 		if n.st, err = d.Stat(n.name); err == nil && n.is(linux.ModeLink) {
 			n.link, err = d.Readlink(n.name)
 		}
-		if gone(err) {
+		if linux.IsNothing(err) {
 			n.st = linux.Info{}
 		} else if err != nil {
 			s.fail(fmt.Errorf("look at /%.200s: %w", join(path, n.name), err))

@@ -243,7 +243,7 @@ func (w *summer) folder(d linux.Dir, path string, n *node) {
 
 // changed is the error about something that was there a moment ago.
 func changed(path string, err error) error {
-	if gone(err) {
+	if linux.IsNothing(err) {
 		err = ErrChanged
 	}
 	return fmt.Errorf("/%.200s: %w", path, err)

@@ -1,11 +1,9 @@
 package tree
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +73,8 @@ type spot struct {
 	link  string
 }
 
+func (s spot) target() string { return s.link }
+
 func (s *spot) isDir() bool { return s.there && s.st.Mode&linux.ModeType == linux.ModeDir }
 
 // look tells what is at a clean path, whose folders are no links.
@@ -87,7 +87,7 @@ func (t *Target) look(path string) (spot, error) {
 	case err == nil:
 		s.there, s.upper, s.st, s.link = true, true, st, link
 		return s, nil
-	case !gone(err):
+	case !linux.IsNothing(err):
 		return s, &os.PathError{Op: "lstat", Path: "/" + path, Err: err}
 	}
 	if !t.below(path) {
@@ -97,7 +97,7 @@ func (t *Target) look(path string) (spot, error) {
 	switch {
 	case err == nil:
 		s.there, s.st, s.link = !st.Whiteout(), st, link
-	case !gone(err):
+	case !linux.IsNothing(err):
 		return s, &os.PathError{Op: "lstat", Path: "/" + path, Err: err}
 	}
 	return s, nil
@@ -143,42 +143,17 @@ func lookAt(root linux.Dir, path string) (st linux.Info, link string, err error)
 // find goes down a path as a process with the target as its / would. What is not there, and
 // all below it, is taken as it is written. The last component is followed if follow says so.
 func (t *Target) find(p string, follow bool) (spot, error) {
-	stack := []spot{{there: true, upper: true}}
-	var err error
-	if stack[0].st, err = t.upper.Stat(""); err != nil {
+	st, err := t.upper.Stat("")
+	if err != nil {
 		return spot{}, err
 	}
-	links := 0
-	for todo := p; todo != ""; {
-		var name string
-		name, todo, _ = strings.Cut(todo, "/")
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			stack = stack[:max(1, len(stack)-1)]
-			continue
+	return walk(spot{there: true, upper: true, st: st}, p, follow, func(at spot, name string) (spot, error) {
+		path := join(at.path, name)
+		if !at.isDir() {
+			return spot{path: path}, nil
 		}
-		at := &stack[len(stack)-1]
-		next := spot{path: join(at.path, name)}
-		if at.isDir() {
-			if next, err = t.look(next.path); err != nil {
-				return spot{}, err
-			}
-		}
-		if next.link == "" || !follow && strings.Trim(todo, "/") == "" {
-			stack = append(stack, next)
-			continue
-		}
-		if links++; links > maxLinks {
-			return spot{}, fmt.Errorf("%q: %w", "/"+p, errLinks)
-		}
-		if strings.HasPrefix(next.link, "/") {
-			stack = stack[:1]
-		}
-		todo = next.link + "/" + todo
-	}
-	return stack[len(stack)-1], nil
+		return t.look(path)
+	})
 }
 
 // open opens the folder of upper at a clean path, where there is a folder. If only lower has it, it
@@ -309,22 +284,31 @@ func (t *Target) mkdirs(path string, m Made) (spot, error) {
 		return at, err
 	}
 	defer in.Close()
-	if err := t.mkdir(in, path, name, t.made(m)); err != nil {
-		return at, wrap("mkdir", path, err)
+	if err := t.newDir(in, path, name, m); err != nil {
+		return at, err
 	}
 	return t.look(path)
 }
 
-// mkdir makes one folder where nothing is.
-func (t *Target) mkdir(in linux.Dir, path, name string, l look) error {
+// mkdir makes one folder where nothing is, for who dresses it later.
+func (t *Target) mkdir(in linux.Dir, path, name string, mode uint32) error {
 	opaque, err := t.bare(in, path, name)
 	if err == nil {
-		err = in.Mkdir(name, l.mode&0o777)
+		err = in.Mkdir(name, mode)
 	}
 	if err == nil && opaque {
 		err = in.SetXattr(name, attrOpaque, []byte("y"))
 	}
-	return cmp.Or(err, t.dress(in, name, l, false))
+	return wrap("mkdir", path, err)
+}
+
+// newDir makes one folder where nothing is.
+func (t *Target) newDir(in linux.Dir, path, name string, m Made) error {
+	l := t.made(m)
+	if err := t.mkdir(in, path, name, l.mode&0o777); err != nil {
+		return err
+	}
+	return wrap("mkdir", path, t.dress(in, name, l, false))
 }
 
 const attrOpaque = "trusted.overlay.opaque"

@@ -10,7 +10,8 @@
 //	sums.go    digests of what files hold, and of all that a copy takes
 //	stats.go   those digests, remembered
 //	target.go  a folder that is written to, on top of one that is not
-//	copy.go    what was picked, put there
+//	walk.go    a path through links
+//	copy*.go   what was picked, put there; what is in folders, files with several names
 //	former.go  files that an earlier copy left, used again
 //	make.go    folders, files and links made there, and things taken away
 //

@@ -481,7 +481,7 @@ func TestMake(t *testing.T) {
 		}
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("whiteouts need root")
+		t.Skip("needs root: makes whiteouts, which are devices")
 	}
 	// What is taken away is hidden, and does not come back when something is put in its place.
 	for i, err := range []error{
