@@ -21,7 +21,7 @@ import (
 func open(t testing.TB) (*store.Root, *Store) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("layers need root")
+		t.Skip("needs root: mounts overlays")
 	}
 	dir, err := os.MkdirTemp("/var/tmp", "lighter-layer-")
 	if err != nil {
@@ -231,9 +231,7 @@ func TestCommitTwice(t *testing.T) {
 			t.Errorf("committed %+v", l)
 		}
 	}
-	if left, _ := os.ReadDir(root.Path("tmp")); len(left) > 0 {
-		t.Errorf("left in tmp: %v", left)
-	}
+	nothingLeft(t, root)
 	if got := len(s.List()); got != 1 {
 		t.Errorf("%d layers", got)
 	}

@@ -123,6 +123,32 @@ socket sock`)
 	}
 }
 
+// nothingLeft looks for what nobody needs any more.
+func nothingLeft(t testing.TB, root *store.Root) {
+	t.Helper()
+	if left, err := os.ReadDir(root.Path("tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, %v", left, err)
+	}
+}
+
+// wrote begins a layer on nothing that holds a file.
+func wrote(t testing.TB, s *Store, name string) *Work {
+	t.Helper()
+	w, err := s.Work("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := w.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.WriteFile(inside(f, name), []byte(name), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
 // repacks packs a layer and unpacks its tar in another store's place: it must be the same layer.
 func repacks(t testing.TB, s *Store, l Layer) {
 	t.Helper()
@@ -178,19 +204,7 @@ func TestWorkEmptyAndPlaces(t *testing.T) {
 	}
 	repacks(t, s, l)
 	// Files below everything: no place, no init layer.
-	w, err := s.Work("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := w.Files()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(inside(f, "hello"), []byte("hello"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	scratch, err := w.Commit(t.Context(), newest)
+	scratch, err := wrote(t, s, "hello").Commit(t.Context(), newest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,24 +215,10 @@ func TestWorkEmptyAndPlaces(t *testing.T) {
 
 func TestWorkRefusesNamesOfMarks(t *testing.T) {
 	root, s := open(t)
-	w, err := s.Work("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := w.Files()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(inside(f, ".wh.etc"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	if _, err := w.Commit(t.Context(), newest); err == nil || !strings.Contains(err.Error(), ".wh.etc") {
+	if _, err := wrote(t, s, ".wh.etc").Commit(t.Context(), newest); err == nil || !strings.Contains(err.Error(), ".wh.etc") {
 		t.Errorf("commit gives %v", err)
 	}
-	if left, _ := os.ReadDir(root.Path("tmp")); len(left) > 0 {
-		t.Errorf("left in tmp: %v", left)
-	}
+	nothingLeft(t, root)
 }
 
 func TestWorkManyFiles(t *testing.T) {
@@ -321,9 +321,7 @@ t user.k 76`)
 		t.Fatal(err)
 	}
 	repacks(t, s, alone)
-	if left, _ := os.ReadDir(root.Path("tmp")); len(left) > 0 {
-		t.Errorf("left in tmp: %v", left)
-	}
+	nothingLeft(t, root)
 }
 
 func TestWorkDiscarded(t *testing.T) {
@@ -340,9 +338,7 @@ func TestWorkDiscarded(t *testing.T) {
 	if err := w.Discard(); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := os.ReadDir(root.Path("tmp")); len(left) > 0 {
-		t.Errorf("left in tmp: %v", left)
-	}
+	nothingLeft(t, root)
 	if _, err := s.Work("sha256:" + strings.Repeat("0", 64)); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a Work on nothing: %v", err)
 	}

@@ -162,9 +162,7 @@ func TestSpares(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := os.ReadDir(root.Path("tmp")); len(left) != 0 {
-		t.Errorf("%d spare folders stay", len(left))
-	}
+	nothingLeft(t, root)
 	if err := w.Create("last", "", false); err != nil { // a create that the end overtook
 		t.Error(err)
 	}
