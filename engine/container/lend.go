@@ -19,8 +19,9 @@ type Lender struct {
 
 	mu     sync.Mutex
 	idle   []*loan
-	timer  *time.Timer
+	timer  *time.Timer // nil when none is set
 	closed bool
+	ending sync.WaitGroup // timers that were not stopped
 }
 
 // loan is a namespace, and what /etc/resolv.conf is to be there.
@@ -72,7 +73,7 @@ func (l *Lender) make(ctx context.Context) (*loan, error) {
 		return nil, err
 	}
 	if box.NS == nil {
-		l.cs.Networks.Leave(ctx, id)
+		l.cs.Networks.Leave(context.WithoutCancel(ctx), id)
 		return nil, fmt.Errorf("the default bridge gives no network namespace")
 	}
 	ipv6 := slices.ContainsFunc(box.Ends, func(e *network.Endpoint) bool { return e.Addr6.IsValid() })
@@ -95,7 +96,7 @@ func (l *Lender) back(n *loan, reuse bool) {
 		n.since = time.Now()
 		l.idle = append(l.idle, n)
 		if l.timer == nil {
-			l.timer = time.AfterFunc(idleTime, l.expire)
+			l.wake(idleTime)
 		}
 	}
 	l.mu.Unlock()
@@ -110,6 +111,15 @@ func (l *Lender) end(n *loan) {
 	n.ns.Close()
 }
 
+// wake has what is idle looked at after a while. The lock is held.
+func (l *Lender) wake(after time.Duration) {
+	l.ending.Add(1)
+	l.timer = time.AfterFunc(after, func() {
+		defer l.ending.Done()
+		l.expire()
+	})
+}
+
 // expire ends what has been idle for long.
 func (l *Lender) expire() {
 	l.mu.Lock()
@@ -121,7 +131,7 @@ func (l *Lender) expire() {
 	l.idle = slices.Delete(l.idle, 0, old)
 	l.timer = nil
 	if len(l.idle) > 0 {
-		l.timer = time.AfterFunc(idleTime-time.Since(l.idle[0].since), l.expire)
+		l.wake(idleTime - time.Since(l.idle[0].since))
 	}
 	l.mu.Unlock()
 	for _, n := range gone {
@@ -133,9 +143,10 @@ func (l *Lender) expire() {
 func (l *Lender) Close() {
 	l.mu.Lock()
 	l.closed = true
-	if l.timer != nil {
-		l.timer.Stop()
+	if l.timer != nil && l.timer.Stop() {
+		l.ending.Done()
 	}
 	l.mu.Unlock()
 	l.expire()
+	l.ending.Wait()
 }
