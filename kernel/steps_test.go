@@ -33,10 +33,10 @@ type stepLab struct {
 func newStepLab(t testing.TB) *stepLab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("steps need root")
+		t.Skip("needs root: runs a step in namespaces and a cgroup")
 	}
 	if _, err := os.Stat("/bin/busybox"); err != nil {
-		t.Skip("needs busybox-static")
+		t.Skip("needs /bin/busybox (busybox-static)")
 	}
 	root := t.TempDir()
 	script := `cd "$1" && mkdir bin etc tmp && cp /bin/busybox bin && for c in $(bin/busybox --list); do [ -e bin/$c ] || ln -s busybox bin/$c; done

@@ -37,7 +37,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("layers are unpacked as root, for owners and devices")
+		t.Skip("needs root: unpacks layers, with their owners and devices")
 	}
 	return openRig(t, t.TempDir())
 }

@@ -60,7 +60,7 @@ func TestShares(t *testing.T) {
 func group(t *testing.T, limits *specs.LinuxResources) *Group {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("making a cgroup needs root")
+		t.Skip("needs root: makes a cgroup")
 	}
 	g, err := New(fmt.Sprintf("/lighter-test-%d/%s", os.Getpid(), t.Name()), limits)
 	if err != nil {
@@ -252,7 +252,7 @@ func TestCpuset(t *testing.T) {
 
 func TestNewLeavesNothingBehind(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("making a cgroup needs root")
+		t.Skip("needs root: makes a cgroup")
 	}
 	path := fmt.Sprintf("/lighter-test-bad-%d", os.Getpid())
 	_, err := New(path, &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "99999"}})
@@ -296,7 +296,7 @@ func TestOpenPaths(t *testing.T) {
 
 func BenchmarkNewJoinRemove(b *testing.B) {
 	if os.Getuid() != 0 {
-		b.Skip("making a cgroup needs root")
+		b.Skip("needs root: makes a cgroup")
 	}
 	res := &specs.LinuxResources{Devices: dockerDevices()}
 	path := fmt.Sprintf("/lighter-bench-%d", os.Getpid())

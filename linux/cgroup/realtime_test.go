@@ -12,7 +12,7 @@ import (
 
 func TestRealtime(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("making a cgroup needs root")
+		t.Skip("needs root: makes a cgroup")
 	}
 	path := fmt.Sprintf("/lighter-test-rt-%d/below", os.Getpid())
 	l, err := locate(path)

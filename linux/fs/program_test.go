@@ -9,12 +9,12 @@ import (
 
 func TestUnwritableProgram(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("needs root: mounts an overlay")
 	}
 	prog := t.TempDir() + "/true"
 	b, err := os.ReadFile("/bin/busybox")
 	if err != nil {
-		t.Skip("needs busybox-static")
+		t.Skip("needs /bin/busybox (busybox-static)")
 	}
 	os.WriteFile(prog, b, 0o755)
 	dir, name, err := Unwritable(prog)

@@ -27,7 +27,7 @@ import (
 func scratch(t testing.TB) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("layers need root")
+		t.Skip("needs root: gives files owners and makes devices")
 	}
 	dir, err := os.MkdirTemp("/var/tmp", "lighter-archive-")
 	if err != nil {

@@ -25,7 +25,7 @@ func seeds(f *testing.F, canary string) {
 // beside makes the folder that all is unpacked in, and what is not to be reached.
 func beside(f *testing.F) (base, canary string) {
 	if os.Geteuid() != 0 {
-		f.Skip("layers need root")
+		f.Skip("needs root: gives files owners and makes devices")
 	}
 	base, err := os.MkdirTemp("/dev/shm", "lighter-fuzz-")
 	if err != nil {

@@ -477,7 +477,7 @@ func TestFullDisk(t *testing.T) {
 	small := filepath.Join(dir, "small")
 	os.Mkdir(small, 0o700)
 	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=2m"); err != nil {
-		t.Skip(err)
+		t.Skip("needs root that may mount a tmpfs:", err)
 	}
 	defer unix.Unmount(small, unix.MNT_DETACH)
 	var entries []entry
