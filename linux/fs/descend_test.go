@@ -36,7 +36,7 @@ func TestDescend(t *testing.T) {
 	}
 	deep := strings.Join(long, "/")
 	before := descriptors(t)
-	d, err := root.Descend(deep)
+	d, err := Descend(root, deep)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,15 +44,15 @@ func TestDescend(t *testing.T) {
 		t.Errorf("link at the end: %o, %v", st.Mode, err)
 	}
 	d.Close()
-	if st, err := root.Look(deep + "/link"); err != nil || st.Mode&ModeType != ModeLink {
+	if st, err := Look(root, deep+"/link"); err != nil || st.Mode&ModeType != ModeLink {
 		t.Errorf("look: %o, %v", st.Mode, err)
 	}
 	for _, p := range []string{"no", deep + "/no/no", deep + "/link/x", deep + "/link/x/y"} {
-		if _, err := root.Look(p); !IsNothing(err) {
+		if _, err := Look(root, p); !IsNothing(err) {
 			t.Errorf("%.20s… %s: %v", p, p[max(0, len(p)-10):], err)
 		}
 	}
-	if _, err := root.Descend(strings.Repeat("n", 5000)); err == nil || IsNothing(err) {
+	if _, err := Descend(root, strings.Repeat("n", 5000)); err == nil || IsNothing(err) {
 		t.Errorf("a name of 5000 letters: %v", err)
 	}
 	if after := descriptors(t); after != before {

@@ -108,38 +108,6 @@ func (d Dir) Beneath(path string) (Dir, error) {
 	}
 }
 
-// Descend opens the folder at a clean relative path however long, "" and "." being d, never through a link.
-func (d Dir) Descend(path string) (Dir, error) {
-	const most = 4000 // less than PATH_MAX
-	at, err := d.Dup()
-	for err == nil && path != "" && path != "." {
-		part := path
-		if len(part) > most {
-			if part = part[:max(0, strings.LastIndexByte(part[:most+1], '/'))]; part == "" {
-				at.Close()
-				return Dir{}, unix.ENAMETOOLONG
-			}
-		}
-		path = path[min(len(part)+1, len(path)):]
-		var next Dir
-		next, err = at.Beneath(part)
-		at.Close()
-		at = next
-	}
-	return at, err
-}
-
-// Look tells what is at a clean relative path however long, never through a link.
-func (d Dir) Look(path string) (Info, error) {
-	cut := strings.LastIndexByte(path, '/')
-	in, err := d.Descend(path[:max(0, cut)])
-	if err != nil {
-		return Info{}, err
-	}
-	defer in.Close()
-	return in.Stat(path[cut+1:])
-}
-
 // Mkdir makes the folder name.
 func (d Dir) Mkdir(name string, mode uint32) error {
 	return retry(func() error { return unix.Mkdirat(d.fd, name, mode) })
@@ -411,12 +379,6 @@ func Umask() uint32 {
 
 // IsNoEntry reports whether err says that a name, or a folder on the way, is not there.
 func IsNoEntry(err error) bool { return errors.Is(err, unix.ENOENT) }
-
-// IsNothing reports whether err says that nothing is at a path, be it that a folder on the way is
-// something else, or a link.
-func IsNothing(err error) bool {
-	return IsNoEntry(err) || errors.Is(err, ErrNotDir) || errors.Is(err, ErrLoop)
-}
 
 // IsUnacceptable reports whether err says that what was asked for is none that this
 // kernel or file system can have, rather than that something went wrong.

@@ -201,7 +201,7 @@ func (a *adopter) hidden(p string) (st fs.Info, there bool, err error) {
 	if a.below == nil {
 		return st, false, nil
 	}
-	st, err = a.below.Look(p)
+	st, err = fs.Look(*a.below, p)
 	if fs.IsNothing(err) {
 		return st, false, nil
 	}

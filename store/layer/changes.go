@@ -109,7 +109,7 @@ func (c *comparer) compare(in fs.Dir, p, name string, st fs.Info) (enter bool, e
 		return false, err
 	}
 	isDir := st.Mode&fs.ModeType == fs.ModeDir
-	below, err := c.lower.Descend(path.Dir(p))
+	below, err := fs.Descend(c.lower, path.Dir(p))
 	var old fs.Info
 	if err == nil {
 		defer below.Close()

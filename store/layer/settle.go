@@ -69,7 +69,7 @@ func view(stack []string) (*fs.Dir, error) {
 }
 
 func settleWhiteout(own fs.Dir, lower *fs.Dir, p string) error {
-	dir, err := own.Descend(path.Dir(p))
+	dir, err := fs.Descend(own, path.Dir(p))
 	if fs.IsNothing(err) {
 		return nil // something else took the place of its folder
 	}
@@ -83,7 +83,7 @@ func settleWhiteout(own fs.Dir, lower *fs.Dir, p string) error {
 	}
 	hides := false
 	if err == nil && lower != nil {
-		st, err = lower.Look(p)
+		st, err = fs.Look(*lower, p)
 		hides = err == nil && !st.Whiteout()
 	}
 	switch {
@@ -99,7 +99,7 @@ func settleImplied(own fs.Dir, lower *fs.Dir, p string) error {
 	if lower == nil {
 		return nil
 	}
-	below, err := lower.Descend(p)
+	below, err := fs.Descend(*lower, p)
 	if fs.IsNothing(err) {
 		return nil // nothing, or no folder
 	}
@@ -107,7 +107,7 @@ func settleImplied(own fs.Dir, lower *fs.Dir, p string) error {
 		return fmt.Errorf("folder %.200q below: %w", p, err)
 	}
 	defer below.Close()
-	dir, err := own.Descend(p)
+	dir, err := fs.Descend(own, p)
 	if fs.IsNothing(err) {
 		return nil
 	}
