@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,12 +14,11 @@ import (
 	"time"
 
 	"lighter/api"
-	"lighter/engine/event"
 	"lighter/engine/image"
+	"lighter/engine/image/imagetest"
 	"lighter/oci"
 	"lighter/store"
 	"lighter/store/archive"
-	"lighter/store/content"
 	"lighter/store/layer"
 )
 
@@ -74,28 +72,15 @@ type builderLayers interface {
 
 func newBenchOn(t *testing.T, open func(*store.Root) builderLayers) *bench {
 	t.Helper()
-	root, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
-	blobs, err := content.Open(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, err := event.Open(root.Path("events"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { events.Close() })
-	layers := open(root)
-	log := slog.New(slog.DiscardHandler)
-	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Blobs: blobs, Events: events, Users: func() []image.User { return nil }})
+	deps := imagetest.Deps(t)
+	layers := open(deps.Root)
+	deps.Layers = layers
+	images, err := image.Open(deps)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, err := Open(Deps{
-		Log: log, Root: root, Layers: layers, Images: images, Blobs: blobs,
+		Log: deps.Log, Root: deps.Root, Layers: layers, Images: images, Blobs: deps.Blobs,
 		Platforms: func() []api.Platform { return []api.Platform{{OS: "linux", Architecture: "amd64"}} },
 		Clock:     clock,
 	})

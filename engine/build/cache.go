@@ -194,7 +194,7 @@ func (c *cache) close() error {
 func kindOf(o *pb.Op) string {
 	switch kind := o.Op.(type) {
 	case *pb.Op_Source:
-		scheme, _, _ := strings.Cut(kind.Source.Identifier, "://")
+		scheme, _ := schemeOf(kind.Source)
 		if scheme == "git" {
 			return "source.git.checkout"
 		}

@@ -297,11 +297,11 @@ func (r *execRun) seed(top, dir string) error {
 }
 
 // mountCache shows a folder that outlives the build.
-func (r *execRun) mountCache(m *pb.Mount, dest string) error {
+func (r *execRun) mountCache(ctx context.Context, m *pb.Mount, dest string) error {
 	top := ""
 	if m.Input >= 0 {
 		var err error
-		if top, err = layersOf(r.job.ctx, r.job, r.in[m.Input]); err != nil {
+		if top, err = layersOf(ctx, r.job, r.in[m.Input]); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"lighter/api"
 	"lighter/oci"
@@ -291,6 +290,3 @@ func parseCache(m *oci.Manifest, raw []byte) (*cacheDocument, error) {
 	doc.DiffIDs = img.DiffIDs()
 	return doc, err
 }
-
-// cacheTime is how long another's cache is waited for before the build goes on without it.
-const cacheTime = 30 * time.Second

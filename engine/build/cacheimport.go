@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/frontend/gateway/client"
 
@@ -88,6 +89,9 @@ func (j importer) alsoFrom(list []client.CacheOptionsEntry) {
 		}
 	}
 }
+
+// cacheTime is how long another's cache is waited for before the build goes on without it.
+const cacheTime = 30 * time.Second
 
 // readCaches reads what others' caches hold. One that cannot be read is told of, and the build goes on.
 func (j importer) readCaches(ctx context.Context) {

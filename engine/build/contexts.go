@@ -36,12 +36,10 @@ func layersOf(ctx context.Context, j *job, o outcome) (string, error) {
 		}
 		f, mine := j.b.flights.join(id)
 		if !mine {
-			select {
-			case <-f.done:
-				continue
-			case <-ctx.Done():
-				return "", context.Cause(ctx)
+			if err := f.wait(ctx); err != nil {
+				return "", err
 			}
+			continue
 		}
 		top, err := lay(ctx, j, o.tree)
 		out := []outcome{{top: top}}

@@ -81,7 +81,7 @@ func TestExecIsChecked(t *testing.T) {
 		{"missing cache mount options", func(e *pb.ExecOp) {
 			e.Mounts = append(e.Mounts, &pb.Mount{Dest: "/x", MountType: pb.MountType_CACHE, Output: none})
 		}},
-		{"not implemented", func(e *pb.ExecOp) { e.Mounts = append(e.Mounts, &pb.Mount{Dest: "/x", MountType: 99, Output: none}) }},
+		{"invalid mount type 99", func(e *pb.ExecOp) { e.Mounts = append(e.Mounts, &pb.Mount{Dest: "/x", MountType: 99, Output: none}) }},
 	} {
 		if _, err := execFor(t, row.change); err == nil || !strings.Contains(err.Error(), row.text) {
 			t.Errorf("%v, want %q", err, row.text)

@@ -174,7 +174,7 @@ func (r *execRun) mount(ctx context.Context, m *pb.Mount) error {
 	case pb.MountType_BIND:
 		return r.mountFiles(ctx, m, dest)
 	case pb.MountType_CACHE:
-		return r.mountCache(m, dest)
+		return r.mountCache(ctx, m, dest)
 	case pb.MountType_SECRET:
 		return r.mountSecret(ctx, m.SecretOpt, dest)
 	case pb.MountType_SSH:
@@ -324,7 +324,7 @@ func (r *execRun) step(id string) container.Step {
 	}
 	s.Env = append(s.Env, proxies(m.ProxyEnv)...)
 	if !slices.ContainsFunc(s.Env, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
-		s.Env = append(s.Env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		s.Env = append(s.Env, "PATH="+defaultPath)
 	}
 	s.Env = append(s.Env, r.env...)
 	for _, u := range m.Ulimit {

@@ -35,7 +35,7 @@ func (f files) Alone(top string, each func(*archive.Entry) error) (*os.File, err
 func newFileBench(t *testing.T) *bench {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("layers need root")
+		t.Skip("not run as root, which layers are written by")
 	}
 	return newBenchOn(t, func(root *store.Root) builderLayers {
 		s, err := layer.Open(root)

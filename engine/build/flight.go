@@ -41,8 +41,8 @@ func (f *flights) land(digest string, fl *flight, out []outcome, err error) {
 	close(fl.done)
 }
 
-// follow waits for another job's making of a vertex.
-func (j *job) follow(ctx context.Context, v *vertex, f *flight) error {
+// wait waits until somebody has made what the key names, or has failed.
+func (f *flight) wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return nil

@@ -17,11 +17,11 @@ func repo(t *testing.T) (url, first, second string, git func(dir string, args ..
 	t.Helper()
 	out, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
-		t.Skip("git is not here")
+		t.Skip("git is not installed")
 	}
 	backend := filepath.Join(strings.TrimSpace(string(out)), "git-http-backend")
 	if _, err := os.Stat(backend); err != nil {
-		t.Skip("git-http-backend is not here")
+		t.Skip("git-http-backend is not installed: it comes with git")
 	}
 	root := t.TempDir()
 	git = func(dir string, args ...string) string {

@@ -48,8 +48,8 @@ func newOp(o *pb.Op) (op, error) {
 }
 
 func newSource(o *pb.Op, source *pb.SourceOp) (op, error) {
-	scheme, _, ok := strings.Cut(source.Identifier, "://")
-	if make := sources[scheme]; ok && make != nil {
+	scheme, _ := schemeOf(source)
+	if make := sources[scheme]; make != nil {
 		return make(o, source)
 	}
 	return nil, api.Errorf(api.NotImplemented, "a build asks for a source of a kind that is not known: %.200q", source.Identifier)

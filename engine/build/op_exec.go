@@ -97,7 +97,7 @@ func (e *execOp) check(m *pb.Mount) error {
 	case m.MountType == pb.MountType_CACHE && m.CacheOpt == nil:
 		return api.Errorf(api.Invalid, "missing cache mount options")
 	case m.MountType < pb.MountType_BIND || m.MountType > pb.MountType_TMPFS:
-		return api.Errorf(api.NotImplemented, "mount type %s not implemented", m.MountType)
+		return api.Errorf(api.Invalid, "invalid mount type %s at %s: a step mounts bind, cache, tmpfs, secret or ssh", m.MountType, m.Dest)
 	}
 	if isRoot {
 		e.root = m

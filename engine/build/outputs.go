@@ -102,14 +102,18 @@ func (b *Builder) Output(ctx context.Context, id string, n int, w io.Writer) err
 	return p.write(ctx, w)
 }
 
-// Files opens the files of an output of type local or tar, once: as a mount that stands nowhere.
-func (b *Builder) Files(_ context.Context, id string, n int) (*os.File, error) {
+// Files opens the files of an output of type local or tar, once: as a mount that stands nowhere. Its layers are held
+// until release is called.
+func (b *Builder) Files(_ context.Context, id string, n int) (files *os.File, release func(), err error) {
 	p, err := b.waiting.take(id, n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer p.release() // an open mount needs its folders, and nobody removes those of what is in the cache at once
-	return b.Layers.View(p.top)
+	if files, err = b.Layers.View(p.top); err != nil {
+		p.release()
+		return nil, nil, err
+	}
+	return files, p.release, nil
 }
 
 // exportFiles leaves the result's files for the client.

@@ -97,8 +97,8 @@ func (j *job) once(ctx context.Context, v *vertex, k *key, in []outcome) (out []
 		}
 		f, mine := j.b.flights.join(digest)
 		if !mine {
-			if j.follow(ctx, v, f) != nil {
-				return nil, false, context.Cause(ctx)
+			if err := f.wait(ctx); err != nil {
+				return nil, false, err
 			}
 			// It is in the cache now, or the other one has failed and we try. Without the
 			// cache, what has been made while we were here is as good as what we would make.
@@ -222,9 +222,11 @@ func (j *job) keep(v *vertex, k *key, digest string, out []outcome) {
 	j.enter(&record{Key: digest, Parts: k.parts, Tops: tops, Created: j.b.now(), Used: j.b.now(), Says: v.name, Kind: kindOf(v.op)})
 }
 
-// enter puts a record into the cache.
+// enter puts a record into the cache, which the job uses until it ends.
 func (j *job) enter(r *record) {
+	r.users = 1
 	j.b.cache.put(r)
+	j.later(func() { j.b.cache.done(r) })
 	j.mu.Lock()
 	j.made, j.fresh = append(j.made, r), true
 	j.mu.Unlock()

@@ -112,6 +112,9 @@ func (b *Builder) filter(f api.Filters) (func(api.BuildCache) bool, error) {
 			}
 		}
 		used, _ := time.Parse(time.RFC3339Nano, c.LastUsedAt)
+		if len(f["parent"])+len(f["parents"]) > 0 {
+			return false // a key stands for all that it is made of: no piece has another as its parent
+		}
 		return (before.IsZero() || used.Before(before)) && passes(f["id"], func(v string) bool { return strings.HasPrefix(c.ID, v) }) &&
 			passes(f["type"], func(v string) bool { return c.Type == v }) && passes(f["description"], func(v string) bool { return strings.Contains(c.Description, v) })
 	}, nil
