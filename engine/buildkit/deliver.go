@@ -41,10 +41,11 @@ func (c *control) sendFile(ctx context.Context, who *client, id string, n int) e
 
 // sendFolder sends the files themselves: the client has those that it lacks sent.
 func (c *control) sendFolder(ctx context.Context, who *client, id string, n int) (err error) {
-	files, err := c.config.Builder.Files(ctx, id, n)
+	files, release, err := c.config.Builder.Files(ctx, id, n)
 	if err != nil {
 		return err
 	}
+	defer release()
 	defer files.Close()
 	// A mount that stands nowhere has no path but this one.
 	dir, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", files.Fd()))

@@ -33,8 +33,8 @@ type Builder interface {
 	Run(ctx context.Context, a build.Ask, tell func(api.BuildMessage)) error
 	// Output writes what an output that is the client's to fetch holds.
 	Output(ctx context.Context, id string, n int, w io.Writer) error
-	// Files opens the files of such an output, as a mount that stands nowhere.
-	Files(ctx context.Context, id string, n int) (*os.File, error)
+	// Files opens the files of such an output, as a mount that stands nowhere; release lets go of what they lie in.
+	Files(ctx context.Context, id string, n int) (files *os.File, release func(), err error)
 	Usage(ctx context.Context, f api.Filters) ([]api.BuildCache, error)
 	Prune(ctx context.Context, p api.BuildPrune) (api.BuildPruned, error)
 }

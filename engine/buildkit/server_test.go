@@ -50,7 +50,10 @@ func (b *builder) Output(_ context.Context, id string, n int, w io.Writer) error
 	return err
 }
 
-func (b *builder) Files(context.Context, string, int) (*os.File, error) { return os.Open(b.files) }
+func (b *builder) Files(context.Context, string, int) (*os.File, func(), error) {
+	f, err := os.Open(b.files)
+	return f, func() {}, err
+}
 
 // dial serves b and gives a client's connection to it, and a way to open sessions.
 func dial(t *testing.T, b *builder) (*grpc.ClientConn, session.Dialer) {
