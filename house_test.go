@@ -27,7 +27,7 @@ var floors = []string{
 	`store/layer store/tree keeper runtime/oci`,
 	`engine/event`,
 	`engine/image engine/volume engine/dns engine/proxy engine/logship`,
-	`engine/network`,
+	`engine/network engine/image/imagetest`,
 	`engine/container`,
 	`engine/build`,
 	`engine/buildkit`,

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,11 +14,9 @@ import (
 	"testing"
 
 	"lighter/api"
-	"lighter/engine/event"
 	"lighter/engine/image"
+	"lighter/engine/image/imagetest"
 	"lighter/registry"
-	"lighter/store"
-	"lighter/store/content"
 	"lighter/store/layer"
 )
 
@@ -27,32 +24,19 @@ import (
 func newImageServer(t *testing.T) *Server {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("layers are unpacked as root")
+		t.Skip("not run as root, which layers are unpacked by")
 	}
-	root, err := store.Open(t.TempDir())
+	deps := imagetest.Deps(t)
+	layers, err := layer.Open(deps.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { root.Close() })
-	layers, err := layer.Open(root)
+	deps.Layers, deps.Registry = layers, registry.New(registry.Config{Attempts: 1})
+	images, err := image.Open(deps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := event.Open(root.Path("events"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { events.Close() })
-	log := slog.New(slog.DiscardHandler)
-	blobs, err := content.Open(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	images, err := image.Open(image.Deps{Log: log, Root: root, Layers: layers, Blobs: blobs, Events: events, Registry: registry.New(registry.Config{Attempts: 1}), Users: func() []image.User { return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return New(Config{Log: log, Events: events, Images: images})
+	return New(Config{Log: deps.Log, Events: deps.Events, Images: images})
 }
 
 // do makes a request, and gives status, headers and body.
