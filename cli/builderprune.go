@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -19,14 +21,7 @@ type builderPrune struct {
 
 func newBuilderPrune(a *App) *cobra.Command {
 	p := builderPrune{filters: newFilters()}
-	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 "Remove what builds have kept",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     cobra.NoFileCompletions,
-		RunE:                  func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context(), a) },
-	}
+	cmd := pruneCommand("Remove what builds have kept", func(ctx context.Context) error { return p.run(ctx, a) })
 	f := cmd.Flags()
 	f.BoolVarP(&p.force, "force", "f", false, "Do not ask first")
 	f.BoolVarP(&p.all, "all", "a", false, "Remove what images hold and cache mounts, too")
@@ -57,15 +52,39 @@ func (p *builderPrune) run(ctx context.Context, a *App) error {
 	if keep == 0 {
 		keep = p.reserved
 	}
+	var before api.DiskUsage
+	if p.verbose {
+		if before, err = c.System().DiskUsage(ctx); err != nil {
+			return err
+		}
+	}
 	r, err := c.Builds().Prune(ctx, api.BuildPrune{
 		All: p.all, Keep: int64(keep), MaxUsed: int64(p.maxUsed), MinFree: int64(p.minFree), Filters: pruneFilters(a, p.filters.values),
 	})
 	if err != nil {
 		return err
 	}
-	if text := deleted("build cache objects", r.CachesDeleted); text != "" {
+	if p.verbose {
+		describeCache(a.Out, before.BuildCache, r.CachesDeleted)
+	} else if text := deleted("build cache objects", r.CachesDeleted); text != "" {
 		fmt.Fprintln(a.Out, text)
 	}
 	fmt.Fprintln(a.Out, "Total reclaimed space:", units.HumanSize(float64(r.SpaceReclaimed)))
 	return nil
+}
+
+// describeCache tells of pieces of the build cache, those of these ids, in buildx's shape.
+func describeCache(w io.Writer, list []api.BuildCache, ids []string) {
+	for _, c := range list {
+		if !slices.Contains(ids, c.ID) {
+			continue
+		}
+		for _, row := range [][2]string{
+			{"ID", c.ID}, {"Created at", c.CreatedAt}, {"Shared", fmt.Sprint(c.Shared)}, {"Size", units.HumanSize(float64(c.Size))},
+			{"Description", c.Description}, {"Usage count", fmt.Sprint(c.UsageCount)}, {"Last used", c.LastUsedAt}, {"Type", c.Type},
+		} {
+			fmt.Fprintf(w, "%-13s %s\n", row[0]+":", row[1])
+		}
+		fmt.Fprintln(w)
+	}
 }

@@ -31,22 +31,15 @@ type pruneVerb struct {
 func newPrune(a *App, v pruneVerb) *cobra.Command {
 	var force, all bool
 	filters := newFilters()
-	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 v.short,
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter := pruneFilters(a, filters.values)
-			if v.ask != nil {
-				if err := v.ask(all, filter); err != nil {
-					return err
-				}
+	cmd := pruneCommand(v.short, func(ctx context.Context) error {
+		filter := pruneFilters(a, filters.values)
+		if v.ask != nil {
+			if err := v.ask(all, filter); err != nil {
+				return err
 			}
-			return v.run(cmd.Context(), a, force, v.warning(all), filter)
-		},
-	}
+		}
+		return v.run(ctx, a, force, v.warning(all), filter)
+	})
 	f := cmd.Flags()
 	f.BoolVarP(&force, "force", "f", false, "Do not ask first")
 	if v.all != "" {
@@ -54,6 +47,18 @@ func newPrune(a *App, v pruneVerb) *cobra.Command {
 	}
 	f.Var(filters, "filter", fmt.Sprintf("Remove only what matches (such as %q)", v.filter))
 	return cmd
+}
+
+// pruneCommand is a `prune`, without its flags.
+func pruneCommand(short string, run func(context.Context) error) *cobra.Command {
+	return &cobra.Command{
+		Use:                   "prune [OPTIONS]",
+		Short:                 short,
+		Args:                  noArgs,
+		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     cobra.NoFileCompletions,
+		RunE:                  func(cmd *cobra.Command, _ []string) error { return run(cmd.Context()) },
+	}
 }
 
 func (v *pruneVerb) run(ctx context.Context, a *App, force bool, warning string, filter api.Filters) error {

@@ -23,14 +23,7 @@ type systemPrune struct {
 
 func newSystemPrune(a *App) *cobra.Command {
 	p := systemPrune{filters: newFilters()}
-	cmd := &cobra.Command{
-		Use:                   "prune [OPTIONS]",
-		Short:                 "Remove what nothing uses",
-		Args:                  noArgs,
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     cobra.NoFileCompletions,
-		RunE:                  func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context(), a) },
-	}
+	cmd := pruneCommand("Remove what nothing uses", func(ctx context.Context) error { return p.run(ctx, a) })
 	f := cmd.Flags()
 	f.BoolVarP(&p.force, "force", "f", false, "Do not ask first")
 	f.BoolVarP(&p.all, "all", "a", false, "Remove all images that no container uses, not just those without a name")
