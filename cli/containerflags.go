@@ -164,37 +164,42 @@ func (o *containerFlags) addHealth(f *pflag.FlagSet) {
 }
 
 func (o *containerFlags) addResources(f *pflag.FlagSet) {
-	f.Uint16Var(&o.blkioWeight, "blkio-weight", 0, "Share of the disks, 10 to 1000, or 0 for none of its own (default 0)")
+	o.addLimits(f)
 	f.Var(&o.weightDevices, "blkio-weight-device", "Share of one disk (path:weight)")
 	f.StringVar(&o.cidfile, "cidfile", "", "Write the container's id to this file")
-	f.StringVar(&o.cpusetCpus, "cpuset-cpus", "", "CPUs to run on (0-3, 0,1)")
-	f.StringVar(&o.cpusetMems, "cpuset-mems", "", "Memory nodes to use (0-3, 0,1)")
 	f.Int64Var(&o.cpuCount, "cpu-count", 0, "Number of CPUs (Windows only)")
 	f.Int64Var(&o.cpuPercent, "cpu-percent", 0, "Percent of the CPUs (Windows only)")
-	f.Int64Var(&o.cpuPeriod, "cpu-period", 0, "Period of the CFS scheduler, in microseconds")
-	f.Int64Var(&o.cpuQuota, "cpu-quota", 0, "CPU time in a period, in microseconds")
-	f.Int64Var(&o.cpuRtPeriod, "cpu-rt-period", 0, "Period of the real-time scheduler, in microseconds")
-	f.Int64Var(&o.cpuRtRuntime, "cpu-rt-runtime", 0, "Real-time CPU time in a period, in microseconds")
-	f.Int64VarP(&o.cpuShares, "cpu-shares", "c", 0, "Share of the CPUs beside others")
-	f.Var(&o.cpus, "cpus", "Number of CPUs, such as 1.5")
 	f.Var(&o.readBps, "device-read-bps", "Bytes a second to read from a device (path:rate)")
 	f.Var(&o.readIOps, "device-read-iops", "Reads a second from a device (path:rate)")
 	f.Var(&o.writeBps, "device-write-bps", "Bytes a second to write to a device (path:rate)")
 	f.Var(&o.writeIOps, "device-write-iops", "Writes a second to a device (path:rate)")
 	f.Var(&o.ioMaxBandwidth, "io-maxbandwidth", "Bytes a second of the system drive (Windows only)")
 	f.Uint64Var(&o.ioMaxIOps, "io-maxiops", 0, "Operations a second of the system drive (Windows only)")
-	f.Var(&o.kernelMemory, "kernel-memory", "Kernel memory it may use")
-	f.VarP(&o.memory, "memory", "m", "Memory it may use")
-	f.Var(&o.memoryReservation, "memory-reservation", "Memory it keeps when memory is short")
-	f.Var(&o.memorySwap, "memory-swap", "Memory and swap it may use together: '-1' for any")
 	f.Int64Var(&o.swappiness, "memory-swappiness", -1, "How readily its memory is swapped (0 to 100)")
 	f.BoolVar(&o.oomKillDisable, "oom-kill-disable", false, "Do not kill it when it uses too much memory")
 	f.IntVar(&o.oomScoreAdj, "oom-score-adj", 0, "How readily it is killed when memory is short (-1000 to 1000)")
-	f.Int64Var(&o.pids, "pids-limit", 0, "Processes it may have (-1 for any number)")
 	f.Var(&o.shmSize, "shm-size", "Size of /dev/shm")
 	for _, name := range []string{"cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"} {
 		f.Lookup(name).Hidden = true // they are there to be refused, as in Docker's help
 	}
+}
+
+// addLimits adds the limits that a running container can be given, too.
+func (o *containerFlags) addLimits(f *pflag.FlagSet) {
+	f.Uint16Var(&o.blkioWeight, "blkio-weight", 0, "Share of the disks, 10 to 1000, or 0 for none of its own (default 0)")
+	f.StringVar(&o.cpusetCpus, "cpuset-cpus", "", "CPUs to run on (0-3, 0,1)")
+	f.StringVar(&o.cpusetMems, "cpuset-mems", "", "Memory nodes to use (0-3, 0,1)")
+	f.Int64Var(&o.cpuPeriod, "cpu-period", 0, "Period of the CFS scheduler, in microseconds")
+	f.Int64Var(&o.cpuQuota, "cpu-quota", 0, "CPU time in a period, in microseconds")
+	f.Int64Var(&o.cpuRtPeriod, "cpu-rt-period", 0, "Period of the real-time scheduler, in microseconds")
+	f.Int64Var(&o.cpuRtRuntime, "cpu-rt-runtime", 0, "Real-time CPU time in a period, in microseconds")
+	f.Int64VarP(&o.cpuShares, "cpu-shares", "c", 0, "Share of the CPUs beside others")
+	f.Var(&o.cpus, "cpus", "Number of CPUs, such as 1.5")
+	f.Var(&o.kernelMemory, "kernel-memory", "Kernel memory it may use")
+	f.VarP(&o.memory, "memory", "m", "Memory it may use")
+	f.Var(&o.memoryReservation, "memory-reservation", "Memory it keeps when memory is short")
+	f.Var(&o.memorySwap, "memory-swap", "Memory and swap it may use together: '-1' for any")
+	f.Int64Var(&o.pids, "pids-limit", 0, "Processes it may have (-1 for any number)")
 }
 
 // resources gives the limits that the flags ask for.

@@ -269,3 +269,13 @@ func pad(s string, before, after int) string {
 	}
 	return strings.Repeat(" ", before) + s + strings.Repeat(" ", after)
 }
+
+// joinLabels is how a column shows labels: sorted, between commas.
+func joinLabels(labels map[string]string) string {
+	list := make([]string, 0, len(labels))
+	for name, value := range labels {
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return strings.Join(list, ",")
+}

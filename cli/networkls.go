@@ -3,7 +3,6 @@ package cli
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -100,14 +99,7 @@ func (r *networkRow) IPv6() string { return strconv.FormatBool(r.n.EnableIPv6) }
 func (r *networkRow) Internal() string { return strconv.FormatBool(r.n.Internal) }
 
 // Labels are its labels, sorted.
-func (r *networkRow) Labels() string {
-	list := make([]string, 0, len(r.n.Labels))
-	for k, v := range r.n.Labels {
-		list = append(list, k+"="+v)
-	}
-	slices.Sort(list)
-	return strings.Join(list, ",")
-}
+func (r *networkRow) Labels() string { return joinLabels(r.n.Labels) }
 
 // Label is the value of one label.
 func (r *networkRow) Label(name string) string { return r.n.Labels[name] }

@@ -271,14 +271,7 @@ func (r *psRow) Size() string {
 }
 
 // Labels are its labels, sorted.
-func (r *psRow) Labels() string {
-	list := make([]string, 0, len(r.c.Labels))
-	for k, v := range r.c.Labels {
-		list = append(list, k+"="+v)
-	}
-	slices.Sort(list)
-	return strings.Join(list, ",")
-}
+func (r *psRow) Labels() string { return joinLabels(r.c.Labels) }
 
 // Label is the value of one label.
 func (r *psRow) Label(name string) string { return r.c.Labels[name] }

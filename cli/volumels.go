@@ -3,7 +3,6 @@ package cli
 import (
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -91,14 +90,7 @@ func (r *volumeRow) Scope() string { return r.v.Scope }
 func (r *volumeRow) Mountpoint() string { return r.v.Mountpoint }
 
 // Labels are all labels, between commas.
-func (r *volumeRow) Labels() string {
-	pairs := make([]string, 0, len(r.v.Labels))
-	for k, v := range r.v.Labels {
-		pairs = append(pairs, k+"="+v)
-	}
-	slices.Sort(pairs)
-	return strings.Join(pairs, ",")
-}
+func (r *volumeRow) Labels() string { return joinLabels(r.v.Labels) }
 
 // Label is one label.
 func (r *volumeRow) Label(name string) string { return r.v.Labels[name] }

@@ -13,8 +13,13 @@ import (
 	"lighter/client"
 )
 
-// Wrap puts TLS on a connection to addr.
-func Wrap(ctx context.Context, raw net.Conn, addr string, t *client.TLS) (net.Conn, error) {
+// Wrap puts TLS on a connection to addr, which it closes where that cannot be.
+func Wrap(ctx context.Context, raw net.Conn, addr string, t *client.TLS) (_ net.Conn, err error) {
+	defer func() {
+		if err != nil {
+			raw.Close()
+		}
+	}()
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		host = addr
@@ -39,7 +44,6 @@ func Wrap(ctx context.Context, raw net.Conn, addr string, t *client.TLS) (net.Co
 	}
 	secure := tls.Client(raw, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		raw.Close()
 		return nil, err
 	}
 	return secure, nil

@@ -239,27 +239,30 @@ func portSet(key string, values []string) (map[string]bool, error) {
 		if strings.Contains(v, ":") {
 			return nil, fmt.Errorf("filter for '%s' should not contain ':': %s", key, v)
 		}
-		number, proto, _ := strings.Cut(v, "/")
-		if proto == "" {
-			proto = "tcp"
-		}
-		first, last, isRange := strings.Cut(number, "-")
-		if !isRange {
-			last = first
-		}
-		a, err := strconv.ParseUint(first, 10, 16)
-		z, err2 := strconv.ParseUint(last, 10, 16)
-		if err := cmp.Or(err, err2); err != nil {
+		first, last, proto, err := portRange(v)
+		if err != nil {
 			return nil, fmt.Errorf("error while looking up for %s %s: %w", key, v, err)
 		}
-		if z < a {
-			return nil, fmt.Errorf("error while looking up for %s %s: Invalid range specified for the Port: %s", key, v, number)
-		}
-		for n := a; n <= z; n++ {
+		for n := first; n <= last; n++ {
 			set[fmt.Sprintf("%d/%s", n, proto)] = true
 		}
 	}
 	return set, nil
+}
+
+// portRange reads 80, 80/tcp and 80-90/udp.
+func portRange(text string) (first, last int, proto string, err error) {
+	numbers, proto, _ := strings.Cut(text, "/")
+	from, to, ranged := strings.Cut(numbers, "-")
+	if !ranged {
+		to = from
+	}
+	a, err := strconv.ParseUint(from, 10, 16)
+	z, err2 := strconv.ParseUint(to, 10, 16)
+	if err = cmp.Or(err, err2); err == nil && z < a {
+		err = fmt.Errorf("Invalid range specified for the Port: %s", numbers)
+	}
+	return int(a), int(z), cmp.Or(proto, "tcp"), err
 }
 
 func (f *filter) passes(s *snapshot, states func(*snapshot) network.State) bool {

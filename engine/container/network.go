@@ -197,17 +197,8 @@ type exposedPort struct {
 func exposed(s *snapshot) []exposedPort {
 	var list []exposedPort
 	add := func(port string) {
-		text, proto, _ := strings.Cut(port, "/")
-		if proto == "" {
-			proto = "tcp"
-		}
-		first, last, ranged := strings.Cut(text, "-")
-		if !ranged {
-			last = first
-		}
-		a, err := strconv.ParseUint(first, 10, 16)
-		z, err2 := strconv.ParseUint(last, 10, 16)
-		for n := a; err == nil && err2 == nil && n <= z; n++ {
+		first, last, proto, err := portRange(port)
+		for n := first; err == nil && n <= last; n++ {
 			if p := (exposedPort{uint16(n), proto}); !slices.Contains(list, p) {
 				list = append(list, p)
 			}

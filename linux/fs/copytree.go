@@ -103,6 +103,11 @@ func (c *copier) one(from, to Dir, name string, depth int) error {
 }
 
 func (c *copier) sub(from, to Dir, name string, depth int) error {
+	return descend(from, to, name, func(from, to Dir) error { return c.folder(from, to, depth+1) })
+}
+
+// descend makes the folder that from has in to, too, and goes into both.
+func descend(from, to Dir, name string, each func(from, to Dir) error) error {
 	if err := to.Mkdir(name, 0o700); err != nil {
 		return err
 	}
@@ -116,7 +121,7 @@ func (c *copier) sub(from, to Dir, name string, depth int) error {
 		return err
 	}
 	defer out.Close()
-	return c.folder(in, out, depth+1)
+	return each(in, out)
 }
 
 // regular copies the content of a file, where it has any: holes stay holes, and a file

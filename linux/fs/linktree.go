@@ -20,7 +20,7 @@ func linkTree(ctx context.Context, from, to Dir, depth int) error {
 	err := from.Names(func(name string, _ uint32) error {
 		st, err := from.Stat(name)
 		if err == nil && st.Mode&ModeType == ModeDir {
-			err = linkSub(ctx, from, to, name, depth)
+			err = descend(from, to, name, func(from, to Dir) error { return linkTree(ctx, from, to, depth+1) })
 		} else if err == nil {
 			err = to.Link(from, name, name)
 		}
@@ -52,21 +52,4 @@ func linkTree(ctx context.Context, from, to Dir, depth int) error {
 		}
 	}
 	return to.Times("", st.Atime, st.Mtime)
-}
-
-func linkSub(ctx context.Context, from, to Dir, name string, depth int) error {
-	if err := to.Mkdir(name, 0o700); err != nil {
-		return err
-	}
-	in, err := from.Sub(name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := to.Sub(name)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	return linkTree(ctx, in, out, depth+1)
 }
