@@ -3,12 +3,9 @@ package hub
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -164,7 +161,7 @@ func (s *Server) restoreBlob(ctx context.Context, name string, from io.Reader) e
 	if err != nil || name != oci.BlobPath(d) {
 		return fmt.Errorf("the backup holds %q, which is no blob", name)
 	}
-	h := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}[d.Algorithm()]
+	h := blob.Hashes[d.Algorithm()]
 	if h == nil {
 		return fmt.Errorf("the backup holds %q: %w", name, oci.ErrDigestAlgorithm)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"lighter/hub"
 	"lighter/hub/distribution"
+	"lighter/hub/hubtest"
 	"lighter/oci"
 	"lighter/registry"
 )
@@ -125,7 +126,7 @@ func TestMirrorOfForeign(t *testing.T) {
 			f, dir := startForeign(t), t.TempDir()
 			args := []string{"--mirror", "far=http://" + f.addr, "--mirror-fresh", "0s"}
 			if shared {
-				args = append(args, "--db", postgres(t), "--storage", s3(t))
+				args = append(args, "--db", postgres(t), "--storage", hubtest.S3(t, "hubtest"))
 			}
 			hubs := []*process{start(t, filepath.Join(dir, "a"), args...)}
 			if shared {

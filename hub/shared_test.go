@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,8 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"lighter/hub/hubtest"
 	"lighter/oci"
 )
 
@@ -58,40 +57,6 @@ func postgres(t *testing.T) string {
 	return "postgres://hub@/postgres?host=" + dir
 }
 
-// s3 starts a small S3 server, and gives the address of a bucket in it.
-func s3(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "gofakes3")
-	if out, err := tool(t.Context(), "testdata/s3", []string{"GOFLAGS=-mod=mod", "CGO_ENABLED=0"}, "go", "build", "-o", bin, "github.com/johannesboyne/gofakes3/cmd/gofakes3"); err != nil {
-		t.Skip("the S3 server cannot be fetched: ", out)
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := free.Addr().String()
-	free.Close()
-	server := exec.Command(bin, "-host", host, "-backend", "memory", "-initialbucket", "hub", "-quiet")
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait() // killed
-	})
-	for begun := time.Now(); ; {
-		if resp, err := http.Get("http://" + host); err == nil {
-			resp.Body.Close()
-			break
-		} else if time.Since(begun) > 10*time.Second {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("AWS_ACCESS_KEY_ID", "key")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	return "s3://hub/team?insecure=1&region=us-east-1&endpoint=" + host
-}
-
 // client speaks to hubs as one user, by basic credentials.
 type client struct {
 	t          *testing.T
@@ -124,7 +89,7 @@ func (c client) do(status int, method, url, body string) (http.Header, string) {
 // Two hubs on one PostgreSQL and one S3 store, as behind a balancer that never sends two
 // requests to the same one.
 func TestTwoHubs(t *testing.T) {
-	database, storage := postgres(t), s3(t)
+	database, storage := postgres(t), hubtest.S3(t, "hubtest")
 	dir := t.TempDir()
 	var hubs [2]*process
 	var both sync.WaitGroup
@@ -182,6 +147,6 @@ func TestTwoHubs(t *testing.T) {
 
 // The conformance tests against PostgreSQL and S3.
 func TestConformanceShared(t *testing.T) {
-	database, storage := postgres(t), s3(t)
+	database, storage := postgres(t), hubtest.S3(t, "hubtest")
 	conformance(t, start(t, filepath.Join(t.TempDir(), "hub"), "--db", database, "--storage", storage), database)
 }

@@ -1,15 +1,13 @@
 package account
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"lighter/hub/hubtest"
 	"lighter/hub/meta"
 )
 
@@ -18,22 +16,11 @@ var cheap = Cost{Memory: 64, Passes: 1, Threads: 1}
 
 func open(t *testing.T, o Options) *Accounts {
 	t.Helper()
-	address := filepath.Join(t.TempDir(), "hub.db")
-	if pg := os.Getenv("HUB_TEST_POSTGRES"); pg != "" {
-		address = pg
-	}
-	db, err := meta.Open(t.Context(), address)
+	db, err := meta.Open(t.Context(), hubtest.Database(t, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if os.Getenv("HUB_TEST_POSTGRES") != "" {
-			for _, table := range []string{"audit", "secrets", "attempts", "names", "repositories"} {
-				if _, err := db.Exec(context.Background(), `DELETE FROM `+table); err != nil {
-					t.Error(err)
-				}
-			}
-		}
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}

@@ -8,7 +8,10 @@ package blob
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
+	"hash"
 	"io"
 	"os"
 	"time"
@@ -18,6 +21,9 @@ import (
 
 // ErrNotFound says that there is no such blob or upload.
 var ErrNotFound = errors.New("not found")
+
+// Hashes are the algorithms of the digests that name blobs.
+var Hashes = map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}
 
 // Store keeps blobs. Its methods may be called at once; calls for one upload must not.
 // Digests must have been parsed, ids of uploads come from NewUpload.

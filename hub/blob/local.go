@@ -52,7 +52,11 @@ const (
 
 // OpenLocal opens the folder dir, and makes what is not there. It wants a Close.
 func OpenLocal(dir string) (*Local, error) {
-	for _, sub := range []string{uploadsDir, path.Join(oci.BlobsDir, "sha256"), path.Join(oci.BlobsDir, "sha512")} {
+	folders := []string{uploadsDir}
+	for algorithm := range Hashes {
+		folders = append(folders, path.Join(oci.BlobsDir, algorithm))
+	}
+	for _, sub := range folders {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("open the storage: %w", err)
 		}

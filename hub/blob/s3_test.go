@@ -1,64 +1,19 @@
 package blob
 
 import (
-	"context"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"lighter/hub/hubtest"
 	"lighter/oci"
 )
 
-// s3Server starts a small S3 server of the Go module proxy, and gives the address of a
-// bucket in it.
-func s3Server(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("builds and runs a program")
-	}
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "gofakes3")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/johannesboyne/gofakes3/cmd/gofakes3")
-	build.Dir, build.Env = "../testdata/s3", append(os.Environ(), "GOFLAGS=-mod=mod", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Skipf("the S3 server cannot be fetched: %s", out)
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := free.Addr().String()
-	free.Close()
-	ctx, stop := context.WithCancel(t.Context())
-	server := exec.CommandContext(ctx, bin, "-host", host, "-backend", "memory", "-initialbucket", "hub", "-quiet")
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop()
-		_ = server.Wait() // killed
-	})
-	for begun := time.Now(); ; {
-		if resp, err := http.Get("http://" + host); err == nil {
-			resp.Body.Close()
-			break
-		} else if time.Since(begun) > 10*time.Second {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("AWS_ACCESS_KEY_ID", "key")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	return "s3://hub/below/here?insecure=1&region=us-east-1&endpoint=" + host
-}
-
 func TestS3(t *testing.T) {
-	address := s3Server(t)
+	address := hubtest.S3(t, "../hubtest")
 	spool := t.TempDir()
 	s, err := OpenS3(t.Context(), address, spool)
 	if err != nil {

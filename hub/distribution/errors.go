@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"lighter/hub/account"
+	"lighter/hub/blob"
 	"lighter/hub/meta"
 	"lighter/oci"
 )
@@ -143,7 +144,7 @@ func validTag(tag string) bool {
 // digestOf reads a digest that a client sent.
 func digestOf(s string) (oci.Digest, error) {
 	d, err := oci.ParseDigest(s)
-	if err == nil && d.Algorithm() != "sha256" && d.Algorithm() != "sha512" {
+	if err == nil && blob.Hashes[d.Algorithm()] == nil {
 		err = oci.ErrDigestAlgorithm
 	}
 	if err != nil {

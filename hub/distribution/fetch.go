@@ -178,7 +178,7 @@ func (g *mirror) beginFetch(ctx context.Context, o origin, repo string, d oci.De
 	f, err := shower.Show(u.id)
 	if err != nil {
 		g.busy.Delete(u.id)
-		return nil, errors.Join(err, body.Close())
+		return nil, errors.Join(err, body.Close(), g.drop(ctx, u))
 	}
 	return &fetching{&fetch{size: d.Size, f: f, more: make(chan struct{}), refs: 2}, u, d.Digest, body}, nil
 }

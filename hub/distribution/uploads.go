@@ -2,8 +2,6 @@ package distribution
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding"
 	"encoding/base64"
 	"encoding/hex"
@@ -33,8 +31,6 @@ type upload struct {
 	hash      hash.Hash
 }
 
-var hashes = map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}
-
 func (u *upload) digest() oci.Digest {
 	return oci.Digest(u.algorithm + ":" + hex.EncodeToString(u.hash.Sum(nil)))
 }
@@ -60,7 +56,7 @@ func (g *Registry) begin(ctx context.Context, name, algorithm, owner string) (*u
 	if err != nil {
 		return nil, err
 	}
-	u := &upload{id: blob.NewUpload(), repo: repo, algorithm: algorithm, hash: hashes[algorithm]()}
+	u := &upload{id: blob.NewUpload(), repo: repo, algorithm: algorithm, hash: blob.Hashes[algorithm]()}
 	now := meta.Micros(time.Now())
 	n, err := g.cfg.DB.Exec(ctx, `INSERT INTO uploads (id, repo, algorithm, started, touched, owner) SELECT ?, r.id, ?, ?, ?, ? FROM repositories r
 		WHERE r.id = ? AND (SELECT count(*) FROM uploads o WHERE o.repo = r.id) < ?`, u.id, algorithm, now, now, owner, repo, maxOpen)
@@ -98,7 +94,7 @@ func (g *Registry) resume(ctx context.Context, at route) (u *upload, done func()
 }
 
 func restore(algorithm, state string) (hash.Hash, error) {
-	h := hashes[algorithm]()
+	h := blob.Hashes[algorithm]()
 	if state == "" {
 		return h, nil
 	}
@@ -202,7 +198,7 @@ func postUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, w
 	}
 	algorithm, d := "sha256", oci.Digest("")
 	if a := q.Get("digest-algorithm"); a != "" {
-		if hashes[a] == nil {
+		if blob.Hashes[a] == nil {
 			return refuse("DIGEST_INVALID", "digest-algorithm %.50q is neither sha256 nor sha512", a)
 		}
 		algorithm = a
@@ -294,7 +290,7 @@ func putUpload(g *Registry, w http.ResponseWriter, r *http.Request, at route, _ 
 	}
 	defer done()
 	if u.size == 0 && u.algorithm != d.Algorithm() {
-		u.algorithm, u.hash = d.Algorithm(), hashes[d.Algorithm()]()
+		u.algorithm, u.hash = d.Algorithm(), blob.Hashes[d.Algorithm()]()
 		if _, err := g.cfg.DB.Exec(r.Context(), `UPDATE uploads SET algorithm = ? WHERE id = ?`, u.algorithm, u.id); err != nil {
 			return err
 		}

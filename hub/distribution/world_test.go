@@ -1,15 +1,12 @@
 package distribution
 
 import (
-	"crypto/rand"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,6 +14,7 @@ import (
 
 	"lighter/hub/account"
 	"lighter/hub/blob"
+	"lighter/hub/hubtest"
 	"lighter/hub/meta"
 	"lighter/oci"
 )
@@ -44,7 +42,7 @@ type world struct {
 func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := meta.Open(t.Context(), databaseOf(t, dir))
+	db, err := meta.Open(t.Context(), hubtest.Database(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,24 +177,4 @@ func (w *world) files(sub string) (n int) {
 		w.Fatal(err)
 	}
 	return len(list)
-}
-
-// databaseOf is where a test keeps its tables: a file, or a schema of its own in the
-// PostgreSQL that HUB_TEST_POSTGRES names.
-func databaseOf(t *testing.T, dir string) string {
-	t.Helper()
-	pg := os.Getenv("HUB_TEST_POSTGRES")
-	if pg == "" {
-		return filepath.Join(dir, "hub.db")
-	}
-	db, err := sql.Open("pgx", pg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	name := "t" + strings.ToLower(rand.Text())
-	if _, err := db.ExecContext(t.Context(), `CREATE SCHEMA `+name); err != nil {
-		t.Fatal(err)
-	}
-	return pg + "&search_path=" + name
 }

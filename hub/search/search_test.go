@@ -1,19 +1,17 @@
 package search
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"lighter/hub/account"
+	"lighter/hub/hubtest"
 	"lighter/hub/meta"
 )
 
@@ -29,22 +27,11 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := t.Context()
-	address := filepath.Join(t.TempDir(), "hub.db")
-	if pg := os.Getenv("HUB_TEST_POSTGRES"); pg != "" {
-		address = pg
-	}
-	db, err := meta.Open(ctx, address)
+	db, err := meta.Open(ctx, hubtest.Database(t, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if os.Getenv("HUB_TEST_POSTGRES") != "" {
-			for _, table := range []string{"audit", "secrets", "attempts", "names", "repositories"} {
-				if _, err := db.Exec(context.Background(), `DELETE FROM `+table); err != nil {
-					t.Error(err)
-				}
-			}
-		}
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}

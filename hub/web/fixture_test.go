@@ -4,8 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/rand"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +13,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -27,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"lighter/hub/account"
+	"lighter/hub/hubtest"
 	"lighter/hub/meta"
 	"lighter/hub/search"
 	"lighter/oci"
@@ -67,7 +64,7 @@ func newHub(t *testing.T) *hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &hub{t: t, blobs: &memory{all: map[oci.Digest][]byte{}}}
 	var err error
-	if h.db, err = meta.Open(ctx, databaseOf(t, t.TempDir())); err != nil {
+	if h.db, err = meta.Open(ctx, hubtest.Database(t, t.TempDir())); err != nil {
 		t.Fatal(err)
 	}
 	if h.acc, err = account.New(ctx, h.db, account.Options{Cost: account.Cost{Memory: 64, Passes: 1, Threads: 1}}); err != nil {
@@ -376,23 +373,3 @@ See [the manual](https://example.org/manual) and https://example.org/news.
 
 > Small is beautiful.
 `
-
-// databaseOf is where a test keeps its tables: a file, or a schema of its own in the
-// PostgreSQL that HUB_TEST_POSTGRES names.
-func databaseOf(t *testing.T, dir string) string {
-	t.Helper()
-	pg := os.Getenv("HUB_TEST_POSTGRES")
-	if pg == "" {
-		return filepath.Join(dir, "hub.db")
-	}
-	db, err := sql.Open("pgx", pg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	name := "t" + strings.ToLower(rand.Text())
-	if _, err := db.ExecContext(t.Context(), `CREATE SCHEMA `+name); err != nil {
-		t.Fatal(err)
-	}
-	return pg + "&search_path=" + name
-}
