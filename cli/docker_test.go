@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 func realDocker(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("700 runs of another program are not short")
+		t.Skip("short: runs another program 700 times")
 	}
 	for _, path := range []string{"/usr/local/bin/docker", "/usr/bin/docker"} {
 		out, err := exec.Command(path, "--version").Output()

@@ -16,7 +16,7 @@ import (
 // Who pushed, deleted, logged in and made tokens is written down, with where from.
 func TestAudit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a program")
+		t.Skip("short: builds lighterhub and runs it")
 	}
 	bin, err := program()
 	must(t, err)

@@ -15,7 +15,7 @@ import (
 // A backup of a hub that serves becomes another hub, with the same accounts and images.
 func TestBackup(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a program")
+		t.Skip("short: builds lighterhub and runs it")
 	}
 	dir := t.TempDir()
 	p := start(t, filepath.Join(dir, "first"))

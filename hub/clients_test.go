@@ -48,7 +48,7 @@ const word = "correct horse battery"
 func clientHub(t *testing.T) (addr string, creds registry.Credentials, raw []byte, p *process) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("runs programs")
+		t.Skip("short: builds lighterhub and runs it with other clients")
 	}
 	p = start(t, filepath.Join(t.TempDir(), "hub"))
 	user(t, filepath.Join(p.data, "hub.db"), "anna", word)
@@ -74,7 +74,7 @@ func digest(t *testing.T, addr, name, tag string, creds registry.Credentials) oc
 // off that is not there, and deletes.
 func TestSkopeo(t *testing.T) {
 	if _, err := exec.LookPath("skopeo"); err != nil {
-		t.Skip("skopeo is not here: apt-get install skopeo")
+		t.Skip("needs skopeo: apt-get install skopeo")
 	}
 	addr, creds, raw, p := clientHub(t)
 	s := shell{T: t, dir: t.TempDir()}

@@ -128,7 +128,7 @@ func (w *hostile) fuzz(method, path, body string, headers ...string) {
 // SQL, HTML and paths in every field of every route.
 func TestHostileFields(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("short: takes half a minute")
 	}
 	for name, database := range map[string]func(*testing.T) string{"sqlite": func(*testing.T) string { return "" }, "postgres": postgres} {
 		t.Run(name, func(t *testing.T) {

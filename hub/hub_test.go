@@ -149,7 +149,7 @@ func tool(ctx context.Context, dir string, env []string, name string, args ...st
 // default because registries need not do it is turned on as far as this one does it.
 func TestConformance(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds and runs two programs")
+		t.Skip("short: builds two programs and runs them")
 	}
 	p := start(t, filepath.Join(t.TempDir(), "hub"))
 	conformance(t, p, filepath.Join(p.data, "hub.db"))
@@ -188,7 +188,7 @@ func conformance(t *testing.T, p *process, database string) {
 
 func TestOperations(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a program")
+		t.Skip("short: builds lighterhub and runs it")
 	}
 	p := start(t, filepath.Join(t.TempDir(), "hub"), "--log-level", "debug")
 	if status, body := get(t, p.url+"/healthz"); status != 200 || body != "ok\n" {

@@ -32,11 +32,11 @@ type foreign struct {
 func startForeign(t *testing.T) *foreign {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("runs a program")
+		t.Skip("short: builds lighterhub and runs it")
 	}
 	program, err := exec.LookPath("docker-registry")
 	if err != nil {
-		t.Skip("the foreign registry is not here: apt-get install docker-registry")
+		t.Skip("needs docker-registry: apt-get install docker-registry")
 	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -244,7 +244,7 @@ func TestMirrorNameTaken(t *testing.T) {
 // A hub mirrors another hub's private repository by an access token, for its own users alone.
 func TestMirrorWithLogin(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs programs")
+		t.Skip("short: builds lighterhub and runs it with other clients")
 	}
 	bin, err := program()
 	must(t, err)

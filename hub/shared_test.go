@@ -20,11 +20,11 @@ import (
 func postgres(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("starts a database")
+		t.Skip("short: starts a PostgreSQL")
 	}
 	bins, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil || len(bins) == 0 {
-		t.Skip("PostgreSQL is not here: apt-get install postgresql")
+		t.Skip("needs PostgreSQL: apt-get install postgresql")
 	}
 	if os.Getuid() != 0 {
 		t.Skip("PostgreSQL wants a user of its own, which only root can become")

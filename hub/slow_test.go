@@ -56,7 +56,7 @@ func TestDeadlines(t *testing.T) {
 // A hub that is told to end lets an upload finish, takes nobody else on, and then ends.
 func TestGracefulEnd(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a program")
+		t.Skip("short: builds lighterhub and runs it")
 	}
 	p := start(t, filepath.Join(t.TempDir(), "hub"))
 	user(t, filepath.Join(p.data, "hub.db"), "anna", word)

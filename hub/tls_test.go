@@ -63,7 +63,7 @@ func hello(p *process, host string) (issuer string, err error) {
 
 func TestTLSFiles(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a program")
+		t.Skip("short: builds lighterhub and runs it")
 	}
 	dir := t.TempDir()
 	cert, key := certificate(t, dir, "hub.test")
@@ -77,7 +77,7 @@ func TestTLSFiles(t *testing.T) {
 // told and for no other, and is kept.
 func TestTLSACME(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds and runs two programs")
+		t.Skip("short: builds two programs and runs them")
 	}
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "pebble")

@@ -240,7 +240,7 @@ func TestLimits(t *testing.T) {
 	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &have)
 	held, _ := proc.Held()
 	if held.Permitted.Has(24) { // CAP_SYS_RESOURCE
-		t.Skip("nothing is refused to us here")
+		t.Skip("needs a process without CAP_SYS_RESOURCE, to which a limit is refused")
 	}
 	adj = -900
 	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: have.Max + 1, Hard: have.Max + 1}}

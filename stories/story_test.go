@@ -76,7 +76,7 @@ const serveScript = "mkdir -p /www; hostname >/www/index.html; exec httpd -f -p 
 
 func TestStories(t *testing.T) {
 	if testing.Short() {
-		t.Skip("stories start engines: not with -short")
+		t.Skip("short: stories start engines")
 	}
 	if os.Getuid() != 0 {
 		t.Skip("stories start containers: they need root")

@@ -158,7 +158,7 @@ func TestFamilies(t *testing.T) {
 	four := open(t, New(), "tcp", netip.MustParseAddrPort("0.0.0.0:0"), to)
 	six, err := New().Open(t.Context(), "tcp", netip.AddrPortFrom(netip.IPv6Unspecified(), four.Host().Port()), to)
 	if err != nil && strings.Contains(err.Error(), "not supported") {
-		t.Skip("no IPv6 here: ", err)
+		t.Skip("needs IPv6: ", err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -62,11 +62,11 @@ func Start(t *testing.T, site string) *Browser {
 	wanted := os.Getenv("LIGHTERHUB_BROWSER") == "1"
 	switch {
 	case testing.Short() && !wanted:
-		t.Skip("a browser takes too long for -short")
+		t.Skip("short: starts a browser")
 	case err != nil && wanted:
 		t.Fatal("LIGHTERHUB_BROWSER=1 wants Debian's chromium: scripts/setup.sh chromium=chromium")
 	case err != nil:
-		t.Skip("no chromium here: scripts/setup.sh chromium=chromium installs Debian's")
+		t.Skip("needs chromium: scripts/setup.sh chromium=chromium installs Debian's")
 	}
 	profile := t.TempDir()
 	theirs, to, err := os.Pipe()

@@ -141,7 +141,7 @@ func TestOrphansAreReaped(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip("no terminals: ", err)
+		t.Skip("needs /dev/ptmx: ", err)
 	}
 	defer master.Close()
 	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
@@ -186,7 +186,7 @@ func TestTerminal(t *testing.T) {
 func TestBuilt(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := os.Stat("src"); err != nil {
-		t.Skip("the sources are not here")
+		t.Skip("needs runtime/init/src, which a test binary alone has not")
 	}
 	if out, err := exec.Command("sh", "src/build.sh", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -207,7 +207,7 @@ func TestBuilt(t *testing.T) {
 		}
 	}
 	if checked == 0 {
-		t.Skip("not the compilers that init was built with")
+		t.Skip("needs the compilers that init was built with")
 	}
 }
 
