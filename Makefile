@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz crash bench install quickstart clean
+.PHONY: build check test test-v2 fuzz crash bench bench-check install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -36,8 +36,11 @@ fuzz: ## each fuzzer for a minute (FUZZTIME=1m): docs/security.md
 crash: ## 500 deaths of engine, keeper, both or a client under load; SEED=… draws the same again
 	$(GO) test ./stories -run '^TestCrashes$$' -count=1 -timeout 3h -v -crash.rounds $(or $(CRASHES),500) -crash.seed $(or $(SEED),0)
 
-bench: build ## ours beside PEER=unix://…, in turn: medians and ratios
-	$(GO) run ./bench -peer '$(PEER)' $(BENCHFLAGS)
+bench: build ## ours beside PEER="docker=unix://… podman=…", in turn; writes docs/benchmarks.{md,svg,json}
+	$(GO) run ./bench -peer '$(PEER)' -docs docs $(BENCHFLAGS)
+
+bench-check: build ## fails when a ratio is a fifth below that of docs/benchmarks.json
+	$(GO) run ./bench -peer '$(PEER)' -check docs/benchmarks.json $(BENCHFLAGS)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin

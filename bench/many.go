@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,17 +13,24 @@ const (
 	running = 1000
 )
 
-// manyRows are what one container costs, and what it costs that there are many.
+// manyRows are what it costs that there are many containers, and what one holds in memory.
 var manyRows = []row{
-	{name: "create a container", goal: 10, runs: 40, before: forgetContainer("bench-new"), after: command("rm", "-f", "bench-new"),
-		once: command("create", "--name", "bench-new", "--network", "host", "bench:busybox", "true")},
-	{name: "rm -f of a running container", goal: 10, runs: 20, before: sleeper, once: command("rm", "-f", "bench-sleeper")},
-	{name: "ps -a with 2000 stopped (goal 20 ms)", runs: 20, alone: true, prepare: crowdStopped, once: command("ps", "-a")},
-	{name: "inspect with 2000 stopped (goal 20 ms)", runs: 20, alone: true, once: command("inspect", "bench-stopped1000"), after: forgetStopped},
+	{name: "memory at rest", runs: 1, unit: "MB", most: 40, chart: "memory at rest", value: memoryAtRest},
+	{name: "memory of one more running container", runs: 1, unit: "MB", most: 0.5, value: memoryOfOne, after: forgetWeighed},
+	{name: "ps -a, 2,000 stopped", runs: 20, alone: true, most: 0.02, prepare: crowdStopped, once: command("ps", "-a")},
+	{name: "inspect, 2,000 stopped", runs: 20, alone: true, most: 0.02, prepare: crowdStopped, once: command("inspect", "bench-stopped1000"), after: forgetStopped},
+	{name: "1,000 started one after the other, --network none", runs: 1, alone: true, most: 30, prepare: weigh, value: thousand("none")},
+	{name: "memory of each of these", runs: 1, alone: true, unit: "MB", most: 0.5, value: ofThousand, after: forgetMany},
+	{name: "1,000 started one after the other, --network host", runs: 1, alone: true, most: 30, prepare: weigh, value: thousand("host"), after: forgetMany},
+	{name: "1,000 started one after the other, --network bridge", runs: 1, alone: true, most: 30, prepare: weigh, value: thousand("bridge")},
+	{name: "memory of each of these on the bridge", runs: 1, alone: true, unit: "MB", most: 0.5, value: ofThousand, after: forgetMany},
 }
 
-// crowdStopped makes containers that do not run, of which every tenth once did.
+// crowdStopped makes containers that do not run, of which every tenth once did, unless they are there.
 func crowdStopped(ctx context.Context, e *engine) error {
+	if there, err := e.output(ctx, "ps", "-aq", "--filter", "name=bench-stopped"); err != nil || len(strings.Fields(there)) == stopped {
+		return err
+	}
 	for i := range stopped {
 		args := []string{"create", "--name", fmt.Sprintf("bench-stopped%d", i), "--network", "host", "bench:busybox", "true"}
 		if i%10 == 0 {
@@ -38,6 +44,7 @@ func crowdStopped(ctx context.Context, e *engine) error {
 }
 
 func forgetStopped(ctx context.Context, e *engine) error { return forgetNamed(ctx, e, "bench-stopped") }
+func forgetMany(ctx context.Context, e *engine) error    { return forgetNamed(ctx, e, "bench-many") }
 
 // forgetNamed removes the containers in whose names a word is, 500 at a time.
 func forgetNamed(ctx context.Context, e *engine, word string) error {
@@ -51,27 +58,34 @@ func forgetNamed(ctx context.Context, e *engine, word string) error {
 	return err
 }
 
-// thousand starts so many containers, one after the other, and measures the time of all
-// and what each holds in memory of ours.
-func thousand(ctx context.Context, e *engine, network string) (figures []figure, err error) {
-	rest, err := resident(e)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, forgetNamed(ctx, e, "bench-many")) }()
-	began := time.Now()
-	for i := range running {
-		if err := e.run(ctx, "run", "-d", "--name", fmt.Sprintf("bench-many%d", i), "--network", network, "bench:busybox", "sleep", "100000"); err != nil {
-			return nil, err
+// weigh notes what the engine holds before the thousand come.
+func weigh(ctx context.Context, e *engine) (err error) {
+	e.rest, err = memoryAtRest(ctx, e)
+	return err
+}
+
+// thousand starts so many containers, one after the other, and gives the seconds that all took.
+func thousand(network string) func(context.Context, *engine) (float64, error) {
+	return func(ctx context.Context, e *engine) (float64, error) {
+		began := time.Now()
+		for i := range running {
+			if err := e.sleep(ctx, fmt.Sprintf("bench-many%d", i), network); err != nil {
+				return 0, err
+			}
 		}
+		return time.Since(began).Seconds(), nil
 	}
-	took := time.Since(began)
-	full, err := resident(e)
+}
+
+// ofThousand gives what each of them holds in memory of the engine's.
+func ofThousand(ctx context.Context, e *engine) (float64, error) {
+	ids, err := e.output(ctx, "ps", "-q", "--filter", "name=bench-many")
+	if err == nil && len(strings.Fields(ids)) != running {
+		err = fmt.Errorf("%d containers run, not %d: the row before this one starts them", len(strings.Fields(ids)), running)
+	}
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	return []figure{{
-		Row:    fmt.Sprintf("%d running, --network %s", running, network),
-		Detail: fmt.Sprintf("%.1f s to start all (goal 30); %.3f MB resident each (goal 0.5)", took.Seconds(), (full-rest)/running),
-	}}, nil
+	full, err := memoryAtRest(ctx, e)
+	return (full - e.rest) / running, err
 }

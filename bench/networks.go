@@ -15,16 +15,19 @@ import (
 // engines mount: what it measures is the same work for both, so that a row's times are those
 // of a whole command, with the exec that it is run by.
 var networkRows = []row{
-	{name: "run --rm true on the default bridge", goal: 20, runs: 30, once: command("run", "--rm", "bench:busybox", "true")},
-	{name: "run --rm -p 127.0.0.1:28080:80 true", goal: 15, runs: 20, once: command("run", "--rm", "-p", "127.0.0.1:28080:80", "bench:busybox", "true")},
-	{name: "run --rm true on a network of one's own", goal: 15, runs: 20, prepare: network, once: command("run", "--rm", "--network", "bench-net", "bench:busybox", "true"), after: dropNetwork},
-	{name: "network create, rm", goal: 5, runs: 20, once: createNetwork},
-	{name: "DNS: 100000 queries by 50 clients", goal: 1, runs: 3, prepare: pair, once: inPair("dns", "127.0.0.11:53", "bench-server", "100000", "50"), after: dropPair},
-	{name: "DNS: 20000 queries by one client", goal: 1, runs: 3, prepare: pair, once: inPair("dns", "127.0.0.11:53", "bench-server", "20000", "1"), after: dropPair},
-	{name: "4 GB from container to container", goal: 1, runs: 3, prepare: pair, once: inPair("tcp-get", "bench-server:9000", "4000"), after: dropPair},
-	{name: "4 GB by a published port of 127.0.0.1", goal: 1, runs: 3, prepare: pair, once: fromHost("127.0.0.1:29000"), after: dropPair},
-	{name: "50 containers on one network, each finds the last", goal: 5, runs: 3, prepare: network, once: crowd(50), before: dropCrowd(50), after: dropNetwork},
-	{name: "200 containers on one network, each finds the last", goal: 5, runs: 1, alone: true, prepare: network, once: crowd(200), before: dropCrowd(200), after: dropNetwork},
+	{name: "run --rm -p 127.0.0.1:28080:80 true", asked: 15, runs: 20, once: command("run", "--rm", "-p", "127.0.0.1:28080:80", "bench:busybox", "true")},
+	{name: "run --rm true on a network of one's own", asked: 15, runs: 20, prepare: network, once: command("run", "--rm", "--network", "bench-net", "bench:busybox", "true"), after: dropNetwork},
+	{name: "network create, rm", asked: 5, runs: 20, chart: "network create, rm", once: createNetwork},
+	{name: "DNS: 100,000 queries by 50 clients", asked: 1, runs: 3, prepare: havePair, once: inPair("dns", "127.0.0.11:53", "bench-server", "100000", "50")},
+	{name: "DNS: 20,000 queries by one client", asked: 1, runs: 3, prepare: havePair, once: inPair("dns", "127.0.0.11:53", "bench-server", "20000", "1")},
+	{name: loopRow, runs: 3, alone: true, prepare: havePair, once: inServer("tcp-get", "127.0.0.1:9000", "4000")},
+	{name: "throughput: 4 GB from container to container", asked: 1, runs: 3, limit: loopRow, chart: "4 GB between containers", prepare: havePair, once: inPair("tcp-get", "bench-server:9000", "4000")},
+	{name: "throughput: 4 GB by a published port of 127.0.0.1", asked: 1, runs: 3, prepare: havePair, once: fromHost("tcp-get", 0, "4000")},
+	{name: loopTripRow, runs: 3, alone: true, prepare: havePair, once: inServer("tcp-ping", "127.0.0.1:9001", "50000")},
+	{name: "latency: 50,000 round trips between containers", asked: 1, runs: 3, limit: loopTripRow, chart: "50,000 round trips", prepare: havePair, once: inPair("tcp-ping", "bench-server:9001", "50000")},
+	{name: "latency: 50,000 round trips by a published port of 127.0.0.1", asked: 1, runs: 3, prepare: havePair, once: fromHost("tcp-ping", 1, "50000"), after: dropPair},
+	{name: "50 containers on one network, each finds the last", asked: 5, runs: 3, prepare: network, once: crowd(50), before: dropCrowd(50), after: dropNetwork},
+	{name: "200 containers on one network, each finds the last", runs: 1, alone: true, prepare: network, once: crowd(200), after: dropNetwork},
 }
 
 func network(ctx context.Context, e *engine) error {
@@ -46,8 +49,17 @@ func createNetwork(ctx context.Context, e *engine) error {
 	return e.run(ctx, "network", "rm", "bench-net")
 }
 
-// pair starts a server of bytes and a client on a network.
-func pair(ctx context.Context, e *engine) error {
+// The rows without an engine's bridge: the same bytes over the loopback of one container.
+const (
+	loopRow     = "limit: 4 GB over the loopback of one container"
+	loopTripRow = "limit: 50,000 round trips over the loopback of one container"
+)
+
+// havePair starts a server of bytes and a client on a network, unless they run.
+func havePair(ctx context.Context, e *engine) error {
+	if id, err := e.output(ctx, "ps", "-q", "--filter", "name=bench-host"); err != nil || id != "" {
+		return err
+	}
 	tree := filepath.Join(e.dir, "load")
 	if err := os.MkdirAll(tree, 0o755); err != nil {
 		return err
@@ -59,9 +71,10 @@ func pair(ctx context.Context, e *engine) error {
 	}
 	for _, args := range [][]string{
 		{"import", filepath.Join(tree, "load.tar"), "bench:load"}, {"network", "create", "bench-net"},
-		{"run", "-d", "--name", "bench-server", "--network", "bench-net", "-p", "127.0.0.1:29000:9000", "bench:load", "/load", "tcp-serve", ":9000"},
-		{"run", "-d", "--name", "bench-client", "--network", "bench-net", "bench:load", "/load", "sleep"},
-		{"run", "-d", "--name", "bench-host", "--network", "host", "bench:load", "/load", "sleep"},
+		{"run", "-d", "--stop-signal", "KILL", "--name", "bench-server", "--network", "bench-net", "-p", e.published(0) + ":9000", "-p", e.published(1) + ":9001",
+			"bench:load", "sh", "-c", "/load tcp-echo :9001 & exec /load tcp-serve :9000"},
+		{"run", "-d", "--stop-signal", "KILL", "--name", "bench-client", "--network", "bench-net", "bench:load", "/load", "sleep"},
+		{"run", "-d", "--stop-signal", "KILL", "--name", "bench-host", "--network", "host", "bench:load", "/load", "sleep"},
 	} {
 		if err := e.run(ctx, args...); err != nil {
 			return err
@@ -69,6 +82,9 @@ func pair(ctx context.Context, e *engine) error {
 	}
 	return nil
 }
+
+// published gives one of the addresses that an engine publishes on; peers share the host's.
+func (e *engine) published(n int) string { return fmt.Sprintf("127.0.0.1:%d", e.port+n) }
 
 func dropPair(ctx context.Context, e *engine) error {
 	return errors.Join(e.run(ctx, "rm", "-f", "bench-host"), dropNetwork(ctx, e))
@@ -78,16 +94,22 @@ func inPair(args ...string) func(context.Context, *engine) error {
 	return command(append([]string{"exec", "bench-client", "/load"}, args...)...)
 }
 
-// fromHost reads from the host's own network namespace, wherever the engine has it.
-func fromHost(addr string) func(context.Context, *engine) error {
-	return command("exec", "bench-host", "/load", "tcp-get", addr, "4000")
+func inServer(args ...string) func(context.Context, *engine) error {
+	return command(append([]string{"exec", "bench-server", "/load"}, args...)...)
+}
+
+// fromHost asks from the host's own network namespace, wherever the engine has it.
+func fromHost(verb string, port int, count string) func(context.Context, *engine) error {
+	return func(ctx context.Context, e *engine) error {
+		return e.run(ctx, "exec", "bench-host", "/load", verb, e.published(port), count)
+	}
 }
 
 // crowd starts n containers, and has each of them find the last by its name and reach it.
 func crowd(n int) func(context.Context, *engine) error {
 	return func(ctx context.Context, e *engine) error {
 		if err := each(n, func(i int) error {
-			return e.run(ctx, "run", "-d", "--name", fmt.Sprint("bench-crowd-", i), "--network", "bench-net", "bench:busybox", "sleep", "100000")
+			return e.sleep(ctx, fmt.Sprint("bench-crowd-", i), "bench-net")
 		}); err != nil {
 			return err
 		}

@@ -21,13 +21,15 @@ const usage = `usage:
   load udp-serve ADDRESS               answer each packet with who sent it, and the packet
   load udp-ask ADDRESS TEXT            send a packet, print the answer
   load tcp-serve ADDRESS               send bytes to whoever connects, for as long as it reads
+  load tcp-echo ADDRESS                send back each byte
+  load tcp-ping ADDRESS COUNT          send a byte and wait for it, so often; print microseconds a round trip
   load tcp-get ADDRESS MB              read so many megabytes of it, print megabytes a second
   load dns ADDRESS NAME COUNT N        ask so often for a name, from N sockets at once, print answers a second
   load sleep                           do nothing`
 
 func main() {
 	verbs := map[string]func([]string) error{
-		"udp-serve": udpServe, "udp-ask": udpAsk, "tcp-serve": tcpServe, "tcp-get": tcpGet, "dns": dns,
+		"udp-serve": udpServe, "udp-ask": udpAsk, "tcp-serve": tcpServe, "tcp-get": tcpGet, "tcp-echo": tcpEcho, "tcp-ping": tcpPing, "dns": dns,
 		"sleep": func([]string) error { time.Sleep(time.Duration(math.MaxInt64)); return nil },
 	}
 	args := append(os.Args, "", "", "", "", "")
@@ -109,6 +111,53 @@ func tcpGet(args []string) error {
 		return err
 	}
 	fmt.Printf("%.0f\n", float64(megabytes)/time.Since(begin).Seconds())
+	return nil
+}
+
+func tcpEcho(args []string) error {
+	l, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			for b := make([]byte, 1); ; {
+				if _, err := c.Read(b); err != nil {
+					return
+				}
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+func tcpPing(args []string) error {
+	count, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	begin, b := time.Now(), make([]byte, 1)
+	for range count {
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+		if _, err := c.Read(b); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%.1f\n", float64(time.Since(begin).Microseconds())/float64(count))
 	return nil
 }
 
