@@ -223,9 +223,7 @@ func (c *crash) check(seed uint64) {
 		r := rand.New(rand.NewPCG(seed+uint64(i), 1))
 		for l := range c.count {
 			want[l%2].WriteString(printed(r, l))
-			if r.IntN(20) == 0 {
-				_ = l
-			}
+			r.IntN(20) // as the container does: whether it flushes, and whether it rests
 			if r.IntN(100) == 0 {
 				r.IntN(int(5 * time.Millisecond))
 			}
@@ -270,78 +268,68 @@ func difference(got, want string) string {
 	}
 }
 
-func rounds(t *testing.T, f func(t *testing.T, seed uint64)) {
+// rounds has so many containers print so many lines each, into logs that are rotated at so
+// many bytes, and calls step until all have ended; then all must be as if nothing had been.
+func rounds(t *testing.T, containers, lines int, rotate int64, step func(c *crash)) {
 	var mu sync.Mutex
 	for i := range *crashRounds {
 		seed := *crashSeed + uint64(i)*1000
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
-			f(t, seed)
+			c := newCrash(t, seed, containers, lines, rotate)
+			for !c.over() {
+				step(c)
+			}
+			c.check(seed)
 		})
 	}
 }
 
 // The keeper is killed again and again while an engine is there.
 func TestCrashOfKeeper(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		c := newCrash(t, seed, 4, 20000, 0)
-		for !c.over() {
-			c.pause(100 * time.Millisecond)
-			c.killKeeper()
-		}
-		c.check(seed)
+	rounds(t, 4, 20000, 0, func(c *crash) {
+		c.pause(100 * time.Millisecond)
+		c.killKeeper()
 	})
 }
 
 // The same with logs that are rotated all the time.
 func TestCrashOfKeeperInRotation(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		c := newCrash(t, seed, 3, 10000, 40000)
-		for !c.over() {
-			c.pause(150 * time.Millisecond)
-			c.killKeeper()
-		}
-		c.check(seed)
+	rounds(t, 3, 10000, 40000, func(c *crash) {
+		c.pause(150 * time.Millisecond)
+		c.killKeeper()
 	})
 }
 
 // The engine is killed again and again, and comes back after a while.
 func TestCrashOfEngine(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		c := newCrash(t, seed, 4, 20000, 0)
-		for !c.over() {
-			c.pause(100 * time.Millisecond)
-			c.killEngine()
-			c.pause(100 * time.Millisecond)
-			c.startEngine()
-		}
-		c.check(seed)
+	rounds(t, 4, 20000, 0, func(c *crash) {
+		c.pause(100 * time.Millisecond)
+		c.killEngine()
+		c.pause(100 * time.Millisecond)
+		c.startEngine()
 	})
 }
 
 // Engine and keeper are killed in any order, each when the other's death was dealt
 // with.
 func TestCrashOfBoth(t *testing.T) {
-	rounds(t, func(t *testing.T, seed uint64) {
-		c := newCrash(t, seed, 4, 40000, 200000)
-		for !c.over() {
-			c.pause(100 * time.Millisecond)
-			if c.rand.IntN(2) == 0 {
-				c.killKeeper()
-				c.awaitKeeper()
-				continue
-			}
-			c.killEngine()
-			for range c.rand.IntN(3) {
-				c.awaitSecond()
-				c.pause(20 * time.Millisecond)
-				c.killKeeper()
-				c.awaitSecond()
-			}
-			c.startEngine()
+	rounds(t, 4, 40000, 200000, func(c *crash) {
+		c.pause(100 * time.Millisecond)
+		if c.rand.IntN(2) == 0 {
+			c.killKeeper()
 			c.awaitKeeper()
+			return
 		}
-		c.check(seed)
+		c.killEngine()
+		for range c.rand.IntN(3) {
+			c.awaitSecond()
+			c.pause(20 * time.Millisecond)
+			c.killKeeper()
+			c.awaitSecond()
+		}
+		c.startEngine()
+		c.awaitKeeper()
 	})
 }

@@ -19,14 +19,7 @@ func backup(ctx context.Context, args []string, o streams) (err error) {
 	if err := parse(f, args, 1); err != nil {
 		return err
 	}
-	cfg, err := p.config()
-	if err == nil {
-		err = p.there()
-	}
-	if err != nil {
-		return err
-	}
-	h, err := hub.Open(ctx, cfg)
+	h, err := p.open(ctx)
 	if err != nil {
 		return err
 	}

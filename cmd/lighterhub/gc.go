@@ -8,7 +8,6 @@ import (
 
 	"github.com/docker/go-units"
 
-	"lighter/hub"
 	"lighter/hub/distribution"
 )
 
@@ -25,14 +24,7 @@ func gc(ctx context.Context, args []string, o streams) error {
 	if err := parse(f, args, 0); err != nil {
 		return err
 	}
-	cfg, err := p.config()
-	if err == nil {
-		err = p.there()
-	}
-	if err != nil {
-		return err
-	}
-	h, err := hub.Open(ctx, cfg)
+	h, err := p.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,18 @@ func (p *place) config() (hub.Config, error) {
 	return hub.Config{Data: p.data, Database: p.db, Storage: p.storage}, nil
 }
 
+// open opens a hub that is there.
+func (p *place) open(ctx context.Context) (*hub.Server, error) {
+	cfg, err := p.config()
+	if err == nil {
+		err = p.there()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return hub.Open(ctx, cfg)
+}
+
 // serving is what `serve` was told.
 type serving struct {
 	place
