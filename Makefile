@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz crash bench bench-check install quickstart clean
+.PHONY: build check test test-v2 fuzz crash bench bench-check docs install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -41,6 +41,9 @@ bench: build ## ours beside PEER="docker=unix://… podman=…", in turn; writes
 
 bench-check: build ## fails when a ratio is a fifth below that of docs/benchmarks.json
 	$(GO) run ./bench -peer '$(PEER)' -check docs/benchmarks.json $(BENCHFLAGS)
+
+docs: ## docs/reference anew, out of the commands' and flags' own words
+	$(GO) test ./cli ./cmd/lighterd ./cmd/lighterhub -run '^TestReference$$' -count=1 -docs.write
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
