@@ -23,3 +23,12 @@ type Change struct {
 	Kind int // 0 changed, 1 added, 2 deleted
 	Path string
 }
+
+// MaxLentHead is how many bytes the tar's header of a lent file may be of.
+const MaxLentHead = 64 << 10
+
+// Lent is the answer to POST /containers/{name}/archive: what became of a file that the client lent.
+type Lent struct {
+	Status  int    `json:"status"` // 200 when it was copied
+	Message string `json:"message,omitempty"`
+}

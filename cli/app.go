@@ -41,6 +41,9 @@ type Config struct {
 	// SendFile is that of client.Config.
 	SendFile func(to net.Conn, from *os.File, n int64) (int64, error)
 
+	// LendFile is that of client.Config.
+	LendFile func(to net.Conn, b []byte, f *os.File) error
+
 	// MakeNode makes a device node or a fifo in a folder; mode is as in stat(2).
 	MakeNode func(dir *os.File, name string, mode, major, minor uint32) error
 }
@@ -119,6 +122,7 @@ func (a *App) Client() (*client.Client, error) {
 		UserAgent:   agent,
 		Unreachable: a.unreachable,
 		SendFile:    a.SendFile,
+		LendFile:    a.LendFile,
 	}
 	if t := a.globals.tlsConfig(); t != nil && strings.HasPrefix(host, "tcp://") {
 		config.Secure = func(ctx context.Context, raw net.Conn, addr string) (net.Conn, error) {

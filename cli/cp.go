@@ -206,7 +206,7 @@ func (c *copying) in(ctx context.Context) error {
 		if !dst.isDir {
 			return fmt.Errorf(`destination "%s:%s" must be a directory`, c.name, c.remote)
 		}
-		return c.send(ctx, engine, dst.path, dst.path, c.a.In)
+		return c.send(ctx, engine, dst.path, dst.path, c.a.In, nil)
 	}
 	src, err := localSource(c.local, c.follow)
 	if err != nil {
@@ -217,15 +217,47 @@ func (c *copying) in(ctx context.Context) error {
 		return err
 	}
 	p := packing{src: src, top: name}
-	return c.send(ctx, engine, dir, dst.path, client.Writer(func(w io.Writer) error {
-		return p.run(ctx, &countingWriter{w, &c.done})
-	}))
+	tar := client.Writer(func(w io.Writer) error { return p.run(ctx, &countingWriter{w, &c.done}) })
+	return c.send(ctx, engine, dir, dst.path, tar, func() error { return c.lend(ctx, engine, &p, dir) })
 }
 
-func (c *copying) send(ctx context.Context, engine *client.Client, dir, shown string, tar io.Reader) error {
+// send has a tar copied; lend, unless nil, may do without.
+func (c *copying) send(ctx context.Context, engine *client.Client, dir, shown string, tar io.Reader, lend func() error) error {
 	return c.withProgress("Copying to container - ", c.name+":"+shown, func() error {
+		if lend != nil {
+			if err := lend(); !errors.Is(err, client.ErrNotLent) {
+				return err
+			}
+		}
 		return engine.Containers().CopyIn(ctx, c.name, dir, tar, c.own)
 	})
+}
+
+// Files of at least this many bytes are handed over open. It costs two more messages, and is not told how
+// far it is, so that larger ones than the other take the slow way where somebody looks.
+const (
+	lendFrom = 256 << 10
+	lendMost = 4 << 30
+)
+
+// lend copies one file by handing it over.
+func (c *copying) lend(ctx context.Context, engine *client.Client, p *packing, dir string) error {
+	head, f, size, err := p.single()
+	if err != nil {
+		return err
+	}
+	if f == nil {
+		return client.ErrNotLent
+	}
+	defer f.Close()
+	if size < lendFrom || size > lendMost && !c.quiet && terminal(c.a.Err) {
+		return client.ErrNotLent
+	}
+	if err := engine.Containers().CopyFileIn(ctx, c.name, dir, head, f, size, c.own); err != nil {
+		return err
+	}
+	c.done.Add(tarSize(len(head), size))
+	return nil
 }
 
 // withProgress tells on stderr how far the copy is, and how much it was.

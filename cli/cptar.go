@@ -3,6 +3,7 @@ package cli
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -111,24 +112,9 @@ func (p *packing) add(file, name string, d fs.DirEntry) error {
 	if st.Mode()&os.ModeSocket != 0 {
 		return nil
 	}
-	link := ""
-	if st.Mode()&os.ModeSymlink != 0 {
-		if link, err = os.Readlink(file); err != nil {
-			return err
-		}
-	}
-	h, err := tar.FileInfoHeader(numbered{st}, link)
+	h, err := p.header(file, name, st)
 	if err != nil {
 		return err
-	}
-	h.Format, h.Name = tar.FormatPAX, name
-	h.ModTime = h.ModTime.Truncate(1e9)
-	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
-	if p.asRoot {
-		h.Uid, h.Gid = 0, 0
-	}
-	if st.IsDir() {
-		h.Name = strings.TrimSuffix(name, "/") + "/"
 	}
 	if id, ok := severalNames(st); ok && !st.IsDir() {
 		if first, there := p.seen[id]; there {
@@ -141,6 +127,63 @@ func (p *packing) add(file, name string, d fs.DirEntry) error {
 		return p.tar.WriteHeader(h)
 	}
 	return p.file(file, h)
+}
+
+// header tells what a thing is.
+func (p *packing) header(file, name string, st fs.FileInfo) (*tar.Header, error) {
+	link := ""
+	if st.Mode()&os.ModeSymlink != 0 {
+		var err error
+		if link, err = os.Readlink(file); err != nil {
+			return nil, err
+		}
+	}
+	h, err := tar.FileInfoHeader(numbered{st}, link)
+	if err != nil {
+		return nil, err
+	}
+	h.Format, h.Name = tar.FormatPAX, name
+	h.ModTime = h.ModTime.Truncate(1e9)
+	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
+	if p.asRoot {
+		h.Uid, h.Gid = 0, 0
+	}
+	if st.IsDir() {
+		h.Name = strings.TrimSuffix(name, "/") + "/"
+	}
+	return h, nil
+}
+
+// single opens the source, if it is one regular file, and gives the tar's header of it.
+func (p *packing) single() (head []byte, f *os.File, size int64, err error) {
+	dir, base := splitEntry(p.src.path)
+	path := filepath.Join(dir, base)
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return nil, nil, 0, err
+	}
+	if f, err = os.Open(path); err != nil {
+		return nil, nil, 0, err
+	}
+	var out bytes.Buffer
+	var h *tar.Header
+	if st, err = f.Stat(); err == nil {
+		h, err = p.header(path, p.top, st)
+	}
+	if err == nil {
+		err = tar.NewWriter(&out).WriteHeader(h)
+	}
+	if err != nil || !st.Mode().IsRegular() {
+		return nil, nil, 0, errors.Join(err, f.Close())
+	}
+	return out.Bytes(), f, st.Size(), nil
+}
+
+const tarBlock = 512
+
+// tarSize is how many bytes a tar of one file is of.
+func tarSize(head int, size int64) int64 {
+	return int64(head) + (size+tarBlock-1)/tarBlock*tarBlock + 2*tarBlock
 }
 
 func (p *packing) file(file string, h *tar.Header) error {
@@ -188,8 +231,7 @@ func (p *packing) large(file string, f *os.File, size int64) error {
 		}
 	}
 	p.tar = tar.NewWriter(p.out)
-	const block = 512
-	_, err := p.out.Write(make([]byte, (block-size%block)%block))
+	_, err := p.out.Write(make([]byte, (tarBlock-size%tarBlock)%tarBlock))
 	return err
 }
 

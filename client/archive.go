@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 
 	"lighter/api"
@@ -22,6 +25,15 @@ func (s Containers) CopyOut(ctx context.Context, name, path string) (io.ReadClos
 	return s.c.copyOut(ctx, "container", name, path)
 }
 
+// copyQuery is how things come into a folder of a container.
+func copyQuery(path string, owner bool) url.Values {
+	query := url.Values{"path": {path}, "noOverwriteDirNonDir": {"true"}}
+	if owner {
+		query.Set("copyUIDGID", "true")
+	}
+	return query
+}
+
 // CopyIn unpacks a tar into a folder of a container. With owner all is to belong to the
 // container's user.
 func (s Containers) CopyIn(ctx context.Context, name, path string, tar io.Reader, owner bool) error {
@@ -29,10 +41,7 @@ func (s Containers) CopyIn(ctx context.Context, name, path string, tar io.Reader
 	if err != nil {
 		return err
 	}
-	query := url.Values{"path": {path}, "noOverwriteDirNonDir": {"true"}}
-	if owner {
-		query.Set("copyUIDGID", "true")
-	}
+	query := copyQuery(path, owner)
 	resp, err := s.c.do(ctx, &request{
 		method: "PUT", path: route("containers", name, "archive"), query: query, stream: tar, contentType: "application/x-tar",
 	})
@@ -40,6 +49,48 @@ func (s Containers) CopyIn(ctx context.Context, name, path string, tar io.Reader
 		return err
 	}
 	return resp.decode(nil)
+}
+
+// ErrNotLent says that CopyFileIn is not to be had, and nothing was done: CopyIn is.
+var ErrNotLent = errors.New("the engine takes no open files")
+
+// CopyFileIn is CopyIn for a tar of one file, whose header is head, and whose size bytes of content the engine
+// reads from the open file itself. Only our engine does so, and only on this machine: ErrNotLent.
+func (s Containers) CopyFileIn(ctx context.Context, name, path string, head []byte, file *os.File, size int64, owner bool) error {
+	name, err := named("container", name)
+	if err != nil {
+		return err
+	}
+	lend := s.c.config.LendFile
+	if s.c.network != "unix" || lend == nil || len(head) > api.MaxLentHead {
+		return ErrNotLent
+	}
+	query := copyQuery(path, owner)
+	query.Set("head", strconv.Itoa(len(head)))
+	query.Set("size", strconv.FormatInt(size, 10))
+	stream, err := s.c.hijack(ctx, &request{method: "POST", path: route("containers", name, "archive"), query: query})
+	if err != nil {
+		return ErrNotLent // and what is wrong will be told of CopyIn
+	}
+	defer stream.Close()
+	var answer api.Lent
+	err = lend(stream.conn.Conn, head, file)
+	if err == nil {
+		err = json.NewDecoder(io.LimitReader(stream, maxError)).Decode(&answer)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errors.ErrUnsupported):
+		return ErrNotLent
+	case err != nil:
+		return &ConnectError{Host: s.c.config.Host, Err: err, Late: true}
+	case answer.Status == 200:
+		return nil
+	case answer.Status == 501:
+		return ErrNotLent
+	}
+	return &api.Error{Kind: api.KindOfStatus(answer.Status), Msg: "Error response from daemon: " + answer.Message}
 }
 
 // statPath asks for a path in a container or an image.

@@ -34,6 +34,10 @@ type Config struct {
 	// cannot (errors.ErrUnsupported). May be nil.
 	SendFile func(to net.Conn, from *os.File, n int64) (int64, error)
 
+	// LendFile sends bytes, and with the first of them an open file, or tells that the connection takes
+	// none (errors.ErrUnsupported). May be nil.
+	LendFile func(to net.Conn, b []byte, f *os.File) error
+
 	// Unreachable is asked when a connection cannot be made: nil makes it tried once
 	// more, an error stands for it. May be nil.
 	Unreachable func(context.Context, *ConnectError) error

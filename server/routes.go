@@ -55,6 +55,7 @@ func (s *Server) containerRoutes() []route {
 		{"HEAD", "/containers/{name}/archive", arc.stat},
 		{"GET", "/containers/{name}/archive", arc.get},
 		{"PUT", "/containers/{name}/archive", arc.put},
+		{"POST", "/containers/{name}/archive", arc.lent}, // no route of Docker's
 		{"POST", "/containers/{name}/start", con.start},
 		{"POST", "/containers/{name}/stop", con.stop},
 		{"POST", "/containers/{name}/restart", con.restart},

@@ -66,6 +66,9 @@ type Config struct {
 	// for the server, which carries the bytes of a connection that cannot be
 	// handed over as it is (TLS).
 	Pair func() (theirs *os.File, ours net.Conn, err error)
+	// Borrow reads len(b) bytes from a connection, and takes the file that its client opened and sent with
+	// them; errors.ErrUnsupported where none came that may be read.
+	Borrow func(from net.Conn, b []byte) (*os.File, error)
 	// Done is called after each request; it may be nil.
 	Done func()
 }

@@ -52,6 +52,7 @@ func run() int {
 		StartEngine: startEngine,
 		MakeNode:    fs.Mknodat,
 		SendFile:    fs.SendFile,
+		LendFile:    fs.LendFile,
 		Whole:       whole,
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"lighter/keeper"
 	"lighter/kernel"
 	"lighter/linux/cgroup"
+	"lighter/linux/fs"
 	"lighter/linux/proc"
 	"lighter/oci"
 	"lighter/registry"
@@ -246,7 +247,7 @@ func (p *parts) openServer(context.Context) error {
 	p.server = server.New(server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
 		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes, Builds: builds{p.builds}, BuildKit: p.buildkit,
-		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
+		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair, Borrow: fs.BorrowFile,
 	})
 	return nil
 }

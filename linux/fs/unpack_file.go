@@ -84,6 +84,16 @@ func (f File) Truncate(size int64) error {
 	return retry(func() error { return unix.Ftruncate(f.fd, size) })
 }
 
+// Reserve finds room for n bytes from an offset on, which is not seen in the file's size. Where a
+// file system knows no such thing nothing is done.
+func (f File) Reserve(off, n int64) error {
+	err := retry(func() error { return unix.Fallocate(f.fd, unix.FALLOC_FL_KEEP_SIZE, off, n) })
+	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		return nil
+	}
+	return err
+}
+
 // Stat tells what the file is.
 func (f File) Stat() (Info, error) {
 	var st unix.Stat_t

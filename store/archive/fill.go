@@ -1,13 +1,26 @@
 package archive
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // fillAhead is the size from which the next part of a file is read while one is written.
 // To take bytes off a socket costs half as much as to write them.
 const fillAhead = 2 * packBuffer
 
+// fillRoom is how far ahead room is made for a large file: what a tar only says it holds takes none.
+const fillRoom = 64 << 20
+
+// filled is a file that is written to (fs.File).
+type filled interface {
+	io.Writer
+	Reserve(off, n int64) error
+	Truncate(size int64) error
+}
+
 // fill writes the content of the tar's entry, size bytes, into a file.
-func (x *extractor) fill(f io.Writer, name string, size int64) error {
+func (x *extractor) fill(f filled, name string, size int64) error {
 	if size >= fillAhead {
 		return x.fillPipelined(f, name, size)
 	}
@@ -33,8 +46,9 @@ func (x *extractor) read(b []byte, left int64) (int, error) {
 	return n, cutShort(err)
 }
 
-// fillPipelined is fill by two: one reads, one writes.
-func (x *extractor) fillPipelined(f io.Writer, name string, size int64) error {
+// fillPipelined is fill by two: one reads, one writes, to where room was made before, which
+// costs half of finding it piece by piece.
+func (x *extractor) fillPipelined(f filled, name string, size int64) error {
 	const buffers = 2
 	free, full := make(chan []byte, buffers), make(chan []byte, buffers)
 	free <- x.buf
@@ -60,19 +74,32 @@ func (x *extractor) fillPipelined(f io.Writer, name string, size int64) error {
 		}
 	}()
 	var err error
+	written, room := int64(0), int64(0)
 	for b := range full {
 		if err != nil {
 			continue // what was read ahead
 		}
-		if _, err = f.Write(b); err != nil {
+		if end := written + int64(len(b)); end > room {
+			more := min(fillRoom, size-room)
+			err = f.Reserve(room, more)
+			room += more
+		}
+		if err == nil {
+			_, err = f.Write(b)
+		}
+		if err != nil {
 			err = x.failed("write", name, err)
 			close(free)
 			continue
 		}
+		written += int64(len(b))
 		free <- b[:cap(b)]
 	}
 	if err == nil {
 		err = readErr
+	}
+	if err != nil {
+		err = errors.Join(err, f.Truncate(written)) // gives the room back
 	}
 	return err
 }

@@ -59,9 +59,22 @@ func TestExtractLarge(t *testing.T) {
 
 type readerFunc func([]byte) (int, error)
 
-type writerFunc func([]byte) (int, error)
+// fullDisk has room for some bytes, of which it tells when they are wanted.
+type fullDisk struct{ room, size int64 }
 
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+func (f *fullDisk) Write(p []byte) (int, error) {
+	if f.room -= int64(len(p)); f.room < 0 {
+		return 0, syscall.ENOSPC
+	}
+	return len(p), nil
+}
+
+func (f *fullDisk) Reserve(int64, int64) error { return nil }
+
+func (f *fullDisk) Truncate(size int64) error {
+	f.size = size
+	return nil
+}
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
@@ -76,14 +89,9 @@ func TestFillFails(t *testing.T) {
 	if _, err := x.tar.Next(); err != nil {
 		t.Fatal(err)
 	}
-	room := 3
-	err := x.fill(writerFunc(func(p []byte) (int, error) {
-		if room--; room < 0 {
-			return 0, syscall.ENOSPC
-		}
-		return len(p), nil
-	}), "large", size)
-	if !errors.Is(err, syscall.ENOSPC) || room != -1 {
-		t.Errorf("wrote to a full disk: %v, room %d", err, room)
+	disk := &fullDisk{room: 3 * packBuffer, size: -1}
+	err := x.fill(disk, "large", size)
+	if !errors.Is(err, syscall.ENOSPC) || disk.size != 3*packBuffer {
+		t.Errorf("wrote to a full disk: %v, the file is of %d bytes", err, disk.size)
 	}
 }
