@@ -159,14 +159,23 @@ func (g *Registry) adopt(ctx context.Context, u *upload, d oci.Digest) error {
 		return err
 	}
 	now := meta.Micros(time.Now())
-	return g.cfg.DB.Update(ctx, func(tx *meta.Tx) error {
+	lost := false // to a collector, when its grace has passed since the row was written
+	err := g.cfg.DB.Update(ctx, func(tx *meta.Tx) error {
+		n, err := tx.Exec(ctx, `UPDATE blobs SET touched = ? WHERE digest = ? AND dying = 0`, now, string(d))
+		if lost = err == nil && n == 0; err != nil || lost {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `INSERT INTO repo_blobs (repo, digest, touched) VALUES (?, ?, ?)
 			ON CONFLICT (repo, digest) DO UPDATE SET touched = excluded.touched`, u.repo, string(d), now); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `DELETE FROM uploads WHERE id = ?`, u.id)
+		_, err = tx.Exec(ctx, `DELETE FROM uploads WHERE id = ?`, u.id)
 		return err
 	})
+	if lost {
+		return errors.Join(refuse("UNAVAILABLE", "%s was taken for garbage while it came; send it again", d), g.drop(ctx, u))
+	}
+	return err
 }
 
 // announce writes a blob's row, and waits for a collector that is removing the blob.
