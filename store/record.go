@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"lighter/linux/fs"
@@ -97,6 +98,25 @@ func WriteFile(path string, data []byte, mode os.FileMode, sync bool) (err error
 		return SyncDir(filepath.Dir(path))
 	}
 	return nil
+}
+
+// HalfWritten tells by a file's name that it is one of WriteFile's that an engine died over:
+// nobody reads it again.
+func HalfWritten(name string) bool { return strings.Contains(name, ".new-") }
+
+// SweepHalfWritten removes such files of a folder, in which nobody writes meanwhile. A
+// folder that is not there has none.
+func SweepHalfWritten(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if HalfWritten(e.Name()) {
+			err = errors.Join(err, remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // SyncDir makes the names in a folder durable.

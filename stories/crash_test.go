@@ -5,7 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	stdnet "net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lighter/linux/net"
 )
 
 var (
@@ -36,49 +40,117 @@ func TestCrashes(t *testing.T) {
 		*crashSeed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-crash.seed=%d -crash.rounds=%d", *crashSeed, *crashRounds)
-	e, err := newEngine(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &campaign{t: t, e: e, rnd: rand.New(rand.NewPCG(*crashSeed, 0))}
-	defer func() {
-		if err := errors.Join(e.end(), e.drop()); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := e.start(); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := c.cli("import", busyboxTar, "busybox"); err != nil {
-		t.Fatal(err, out)
-	}
-	for i := range 3 {
-		c.workers = append(c.workers, &worker{c: c, id: i, rnd: rand.New(rand.NewPCG(*crashSeed, uint64(i+1))), things: map[string]*thing{}})
-	}
+	c := newCampaign(t, *crashSeed)
 	for round := range *crashRounds {
 		victim := victims[c.rnd.IntN(len(victims))]
 		c.round(victim)
 		if t.Failed() {
-			log, _ := os.ReadFile(e.log)
+			log, _ := os.ReadFile(c.e.log)
 			t.Fatalf("in round %d, of -crash.seed=%d, which killed the %s\n%s", round, *crashSeed, victim, log[max(0, len(log)-4000):])
 		}
 	}
 	c.clear()
 }
 
-// campaign is an engine, who works it, and who kills it.
+// campaign is an engine, a registry beside it, who works it, and who kills it.
 type campaign struct {
 	t       *testing.T
 	e       *engine
+	dir     string
+	parent  string // of the containers' control groups
 	rnd     *rand.Rand
 	workers []*worker
-	over    atomic.Bool // somebody was, or is being, killed
+	over    atomic.Bool    // somebody was, or is being, killed
+	still   map[string]int // what the engine and its keeper have open at rest: how many of each kind
+}
+
+// campaignImages is where the campaign's registry has images for it, a tag a worker.
+const campaignImages = "127.0.0.1:5000/ann/app"
+
+// newCampaign starts an engine and a registry in a network namespace of their own, and
+// makes what workers begin with. Flags are lighterd's.
+func newCampaign(t *testing.T, seed uint64, flags ...string) *campaign {
+	dir := t.TempDir()
+	e, err := newEngine(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := "/lighter-" + filepath.Base(filepath.Dir(dir)) // of control groups: what is below it is ours
+	e.flags = append([]string{"--cgroup-parent", parent}, flags...)
+	c := &campaign{t: t, e: e, dir: dir, parent: parent, rnd: rand.New(rand.NewPCG(seed, 0))}
+	t.Cleanup(func() {
+		if err := errors.Join(e.end(), e.drop(), c.ungroup()); err != nil {
+			t.Error(err)
+		}
+	})
+	c.hub()
+	if err := e.start(); err != nil {
+		t.Fatal(err)
+	}
+	c.need("import", busyboxTar, "busybox")
+	c.still = c.open()
+	c.need("login", "-u", "ann", "-p", "correct horse", "127.0.0.1:5000")
+	for i := range 3 {
+		name := fmt.Sprintf("%s:%d", campaignImages, i)
+		box := strings.TrimSpace(c.need("run", "-d", "--network", "none", "busybox", "sh", "-c", fmt.Sprintf("echo pulled%d >/word; head -c 1000000 /dev/urandom >/big", i)))
+		c.need("wait", box)
+		c.need("commit", box, name)
+		c.need("push", "-q", name)
+		c.need("rm", box)
+		c.need("rmi", name)
+		c.workers = append(c.workers, &worker{c: c, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i+1))), things: map[string]*thing{}, moved: map[string]string{}})
+	}
+	return c
+}
+
+// hub starts the registry, in the engine's network namespace.
+func (c *campaign) hub() {
+	data := filepath.Join(c.dir, "hub")
+	add := exec.Command(filepath.Join(bin, "lighterhub"), "user", "add", "ann", "--data", data, "--password-stdin")
+	add.Stdin = strings.NewReader("correct horse")
+	if out, err := add.CombinedOutput(); err != nil {
+		c.t.Fatalf("%v: %s", err, out)
+	}
+	serve := exec.Command(filepath.Join(bin, "lighterhub"), "serve", "--data", data, "--listen", "127.0.0.1:5000", "--log-level", "error")
+	if err := net.In(c.e.space, serve.Start); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { serve.Process.Kill(); serve.Wait() })
+	if err := await(func() bool { _, err := c.get("5000", "/healthz"); return err == nil }, "the registry"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// get asks what serves a port of the engine's loopback for a file.
+func (c *campaign) get(port, path string) (string, error) {
+	var text []byte
+	err := net.In(c.e.space, func() error {
+		conn, err := stdnet.DialTimeout("tcp", "127.0.0.1:"+port, patience)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		text, err = io.ReadAll(conn)
+		return err
+	})
+	return string(text), err
+}
+
+// need runs a command of lighter that must succeed.
+func (c *campaign) need(args ...string) string {
+	c.t.Helper()
+	out, err := c.cli(args...)
+	if err != nil {
+		c.t.Fatalf("lighter %s: %v", strings.Join(args, " "), err)
+	}
+	return out
 }
 
 // cli runs a command of lighter.
 func (c *campaign) cli(args ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(bin, "lighter"), args...)
-	cmd.Env = append(os.Environ(), "LIGHTER_HOST="+c.e.host)
+	cmd := c.command(args...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err := cmd.Run()
@@ -86,6 +158,12 @@ func (c *campaign) cli(args ...string) (string, error) {
 		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return out.String(), err
+}
+
+func (c *campaign) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(bin, "lighter"), args...)
+	cmd.Env = append(os.Environ(), "LIGHTER_HOST="+c.e.host, "DOCKER_CONFIG="+filepath.Join(c.dir, "client"))
+	return cmd
 }
 
 // round has the workers work until the victim dies, and looks what is left.
@@ -127,89 +205,4 @@ func (c *campaign) round(victim string) {
 		w.audit(victim == "both")
 	}
 	c.leftovers()
-}
-
-// leftovers sees that nothing is there that no container, volume or network has.
-func (c *campaign) leftovers() {
-	ids, err := c.cli("ps", "-aq", "--no-trunc")
-	if err != nil {
-		c.t.Error(err)
-	}
-	known := map[string]bool{}
-	for id := range strings.FieldsSeq(ids) {
-		known[id] = true
-	}
-	for _, look := range []struct {
-		what string
-		find func() []string
-	}{
-		{"folder of no container", func() []string { return names(c.e.root, "containers/*") }},
-		{"file of no container", func() []string { return names(c.e.run, "live/*") }},
-		{"control group of no container", func() []string { return c.groups() }},
-		{"half-made thing", func() []string { return names(c.e.root, "tmp/*") }},
-	} {
-		var left []string
-		err := await(func() bool {
-			left = nil
-			for _, name := range look.find() {
-				if !known[name] {
-					left = append(left, name)
-				}
-			}
-			return len(left) == 0
-		}, "the "+look.what+" to go")
-		if err != nil {
-			c.t.Errorf("%v: %q", err, left)
-		}
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil || strings.Contains(string(mounts), filepath.Dir(c.e.root)) {
-		c.t.Errorf("mounts are left in the host's namespace (%v)", err)
-	}
-}
-
-func names(root, pattern string) (list []string) {
-	found, _ := filepath.Glob(filepath.Join(root, pattern))
-	for _, path := range found {
-		list = append(list, filepath.Base(path))
-	}
-	return list
-}
-
-// groups are the control groups of containers that this engine has made.
-func (c *campaign) groups() (list []string) {
-	for _, w := range c.workers {
-		for id := range w.ids {
-			for _, pattern := range []string{"/sys/fs/cgroup/lighter/", "/sys/fs/cgroup/*/lighter/"} {
-				if found, _ := filepath.Glob(pattern + id); len(found) > 0 {
-					list = append(list, id)
-				}
-			}
-		}
-	}
-	return list
-}
-
-// clear removes all that the workers made, and sees that nothing of it is left.
-func (c *campaign) clear() {
-	for _, args := range [][]string{{"container", "prune", "-f"}, {"volume", "prune", "-a", "-f"}, {"network", "prune", "-f"}} {
-		ids, _ := c.cli("ps", "-aq")
-		if list := strings.Fields(ids); len(list) > 0 {
-			if out, err := c.cli(append([]string{"rm", "-f"}, list...)...); err != nil {
-				c.t.Error(err, out)
-			}
-		}
-		if out, err := c.cli(args...); err != nil {
-			c.t.Error(err, out)
-		}
-	}
-	c.leftovers()
-	for _, pattern := range []string{"containers/*", "volumes/*", "tmp/*"} {
-		if left := names(c.e.root, pattern); len(left) > 0 {
-			c.t.Errorf("%s holds %q", pattern, left)
-		}
-	}
-	if left := names(c.e.run, "exits/*"); len(left) > 0 {
-		c.t.Errorf("exits that nobody noted: %q", left)
-	}
 }

@@ -251,6 +251,7 @@ func engineOf(ts *testscript.TestScript) *engine { return ts.Value(engineKey{}).
 // engine is a lighterd with its roots, at most one process at a time.
 type engine struct {
 	root, run, host, log string
+	flags                []string // of every start
 	cmd                  *exec.Cmd
 	space, far           *os.File // network namespaces: its own, and the other host's, if any
 }
@@ -273,7 +274,7 @@ func (e *engine) start(flags ...string) error {
 	for len(flags) > 0 && !strings.HasPrefix(flags[0], "-") {
 		env, flags = append(env, flags[0]), flags[1:]
 	}
-	e.cmd = exec.Command(filepath.Join(bin, "lighterd"), append([]string{"--data-root", e.root, "--exec-root", e.run, "-H", e.host}, flags...)...)
+	e.cmd = exec.Command(filepath.Join(bin, "lighterd"), append([]string{"--data-root", e.root, "--exec-root", e.run, "-H", e.host}, append(flags, e.flags...)...)...)
 	e.cmd.Env = env
 	e.cmd.Stderr = log
 	if err := net.In(e.space, e.cmd.Start); err != nil {

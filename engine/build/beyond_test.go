@@ -164,6 +164,16 @@ func TestPrune(t *testing.T) {
 	if out, err := b.Prune(t.Context(), api.BuildPrune{All: true}); err != nil || len(out.CachesDeleted) != 1 || out.SpaceReclaimed != 0 {
 		t.Error(out, err)
 	}
+	steps := func() int { left, _ := os.ReadDir(b.Root.Path("build", "steps")); return len(left) }
+	if steps() != 1 {
+		t.Error("the steps of an image are not kept: ", steps())
+	}
+	if _, err := b.Images.Prune(t.Context(), api.Filters{"dangling": {"false"}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Prune(t.Context(), api.BuildPrune{All: true}); err != nil || steps() != 0 {
+		t.Error("steps of images that are gone: ", steps(), err)
+	}
 	if _, err := b.Prune(t.Context(), api.BuildPrune{Filters: api.Filters{"until": {"soon"}}}); !api.Is(err, api.Invalid) {
 		t.Error(err)
 	}

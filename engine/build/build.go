@@ -49,6 +49,9 @@ func Open(d Deps) (*Builder, error) {
 	if err == nil {
 		err = b.stats.open(d.Root.Path("build", "stats"))
 	}
+	if err == nil {
+		err = b.sweepSteps()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the build cache: %w", err)
 	}

@@ -72,6 +72,21 @@ func (j *job) noteSteps(id oci.Digest) error {
 	return store.WriteRecord(path, list, false)
 }
 
+// sweepSteps forgets the steps of images that are gone.
+func (b *Builder) sweepSteps() error {
+	entries, err := os.ReadDir(b.Root.Path("build", "steps"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		hex, ok := strings.CutSuffix(e.Name(), ".json")
+		if _, gone := b.Images.Resolve("sha256:" + hex); !ok || api.Is(gone, api.NotFound) {
+			err = errors.Join(err, os.Remove(b.Root.Path("build", "steps", e.Name())))
+		}
+	}
+	return err
+}
+
 // Step gives an image of what an image was after a step of its build, STAGE:N as progress numbers them
 // (N alone where there is one stage), with the environment that a RUN there would have.
 func (b *Builder) Step(ctx context.Context, name, step string) (string, error) {

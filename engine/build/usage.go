@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,7 +167,7 @@ func (b *Builder) Prune(ctx context.Context, o api.BuildPrune) (api.BuildPruned,
 			out.CachesDeleted = append(out.CachesDeleted, p.told.ID)
 		}
 	}
-	return out, ctx.Err()
+	return out, errors.Join(ctx.Err(), b.sweepSteps())
 }
 
 // budget is how many bytes may stay. Bounded is false when all that is asked for goes.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"lighter/store"
 	"lighter/task"
 )
 
@@ -81,6 +82,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	if err != nil {
 		return err
 	}
+	complain("sweep half-written records", id, store.SweepHalfWritten(filepath.Join(cs.Dir, id)))
 	was := phase(slices.Index(phases[:], h.Phase))
 	if int(was) >= len(phases) {
 		return fmt.Errorf("%s tells of an unknown state %q", filepath.Join(cs.Dir, id, historyFile), h.Phase)

@@ -122,6 +122,8 @@ func TestSweep(t *testing.T) {
 	kept := w.create("kept")
 	half := newID()
 	w.must(os.MkdirAll(filepath.Join(w.root, "containers", half, "upper"), 0o700))
+	unfinished := filepath.Join(w.root, "containers", kept, historyFile+".new-1-1")
+	w.must(os.WriteFile(unfinished, []byte("{"), 0o600))
 	broken := w.create("broken")
 	twin := w.create("twin")
 	unreadable := map[string]string{broken: `{"Format":1,`, twin: ""}
@@ -133,6 +135,9 @@ func TestSweep(t *testing.T) {
 	w.open()
 	if _, err := os.Stat(filepath.Join(w.root, "containers", half)); !os.IsNotExist(err) {
 		t.Error("half-made container left")
+	}
+	if _, err := os.Stat(unfinished); !os.IsNotExist(err) {
+		t.Error("half-written record left")
 	}
 	for id := range unreadable {
 		if _, err := os.Stat(filepath.Join(w.root, "containers", id, recordFile)); err != nil {

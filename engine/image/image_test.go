@@ -484,6 +484,26 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+func TestHalfWritten(t *testing.T) {
+	r := newRig(t)
+	r.imported("a", "x:1")
+	left := []string{r.root.Path("images", "aa.json.new-1-1"), r.root.Path("names", "x.json.new-1-2")}
+	for _, path := range left {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = r.reopen()
+	for _, path := range left {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Error("left: ", path)
+		}
+	}
+	if _, err := r.Resolve("x:1"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPrune(t *testing.T) {
 	r := newRig(t)
 	tagged, bare, labelled := r.imported("a", "x:1"), r.imported("b", ""), r.imported("c", "", "LABEL keep=1")

@@ -193,16 +193,19 @@ func (c *catalog) eachRecord(dir string, read func(path, stem string) error) err
 		return fmt.Errorf("open the images: %w", err)
 	}
 	for _, e := range entries {
+		path := c.deps.Root.Path(dir, e.Name())
 		stem, ok := strings.CutSuffix(e.Name(), ".json")
 		if !ok {
+			if store.HalfWritten(e.Name()) {
+				err = errors.Join(err, os.Remove(path))
+			}
 			continue
 		}
-		path := c.deps.Root.Path(dir, e.Name())
 		if err := read(path, stem); err != nil {
 			c.deps.Log.Error("a record is bad and left alone", "file", path, "error", err)
 		}
 	}
-	return nil
+	return err
 }
 
 func (c *catalog) readImage(path, stem string) (*Image, error) {

@@ -30,6 +30,7 @@ import (
 	"lighter/engine/event"
 	"lighter/engine/proxy"
 	"lighter/netspec"
+	"lighter/store"
 )
 
 // Deps is what networks stand on.
@@ -176,7 +177,7 @@ func load(ns *Networks) error {
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
 		if !ok {
-			if strings.Contains(e.Name(), ".json.new-") { // half written
+			if store.HalfWritten(e.Name()) { // by an engine that died
 				complain("sweep a half-written record", e.Name(), os.Remove(filepath.Join(ns.Dir, e.Name())))
 			}
 			continue
