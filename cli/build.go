@@ -94,7 +94,7 @@ func runBuild(ctx context.Context, a *App, o *buildFlags) error {
 	}
 	b.request.Agents = agents
 	b.request.Contexts = map[string]api.BuildContext{}
-	files, err := o.readContexts(a, b.request)
+	files, err := o.readContexts(ctx, a, b.request)
 	if err == nil {
 		b.show, err = b.display()
 	}

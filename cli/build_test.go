@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -256,5 +258,38 @@ func TestBuildOptions(t *testing.T) {
 	}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v %v", got, err)
+	}
+}
+
+// A Dockerfile at a URL is sent, with the folder as the context; an answer that is none ends the build.
+func TestDockerfileAtURL(t *testing.T) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/Dockerfile" {
+			http.NotFound(w, r)
+			return
+		}
+		io.WriteString(w, "FROM scratch\n")
+	}))
+	defer web.Close()
+	o := &buildFlags{source: t.TempDir(), file: web.URL + "/Dockerfile"}
+	r := &api.BuildRequest{Options: map[string]string{}}
+	c, err := o.readContexts(t.Context(), &App{}, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := tar.NewReader(c.streams["dockerfile"])
+	h, err := in.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(in); err != nil || h.Name != "Dockerfile" || string(text) != "FROM scratch\n" {
+		t.Errorf("%s: %q, %v", h.Name, text, err)
+	}
+	if c.folders["context"].path != o.source || r.Options["filename"] != "Dockerfile" {
+		t.Errorf("%+v, %v", c.folders, r.Options)
+	}
+	o.file = web.URL + "/nosuch"
+	if _, err := o.readContexts(t.Context(), &App{}, r); err == nil || !strings.Contains(err.Error(), "invalid response status 404") {
+		t.Errorf("a Dockerfile that is not there: %v", err)
 	}
 }

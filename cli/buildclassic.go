@@ -34,7 +34,7 @@ func classicBuild(ctx context.Context, a *App, o *buildFlags) error {
 		return err
 	}
 	r := &api.BuildRequest{Options: map[string]string{}, Contexts: map[string]api.BuildContext{}}
-	files, err := o.readContexts(a, r)
+	files, err := o.readContexts(ctx, a, r)
 	if err != nil {
 		return err
 	}

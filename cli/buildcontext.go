@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,20 +41,28 @@ type buildFolder struct {
 }
 
 // readContexts finds out what a build reads.
-func (o *buildFlags) readContexts(a *App, r *api.BuildRequest) (*buildContexts, error) {
+func (o *buildFlags) readContexts(ctx context.Context, a *App, r *api.BuildRequest) (*buildContexts, error) {
 	c := &buildContexts{folders: map[string]buildFolder{}, streams: map[string]io.Reader{}, filename: o.file}
-	var err error
+	dockerfile, err := o.dockerfile(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if dockerfile != nil {
+		defer dockerfile.Close()
+	}
 	switch {
+	case o.source == "-" && dockerfile != nil:
+		err = errors.New("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
 	case o.source == "-":
 		err = c.readStdin(a.In)
 	case isRemote(o.source):
 		c.remote = o.source
-		if o.file == "-" {
-			err = c.readDockerfile(a.In)
+		if dockerfile != nil {
+			err = c.readDockerfile(dockerfile)
 			r.Options["dockerfilekey"] = "dockerfile"
 		}
 	default:
-		err = c.readFolder(a, o)
+		err = c.readFolder(o, dockerfile)
 	}
 	if err != nil {
 		return nil, err
@@ -72,6 +81,29 @@ func (o *buildFlags) readContexts(a *App, r *api.BuildRequest) (*buildContexts, 
 	return c, nil
 }
 
+// dockerfile opens a Dockerfile that is no file here: on stdin, or at a URL. There is none for another.
+func (o *buildFlags) dockerfile(ctx context.Context, a *App) (io.ReadCloser, error) {
+	if o.file == "-" && o.source != "-" {
+		return io.NopCloser(a.In), nil
+	}
+	if !strings.HasPrefix(o.file, "http://") && !strings.HasPrefix(o.file, "https://") {
+		return nil, nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.file, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read the Dockerfile: %w", err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		answer.Body.Close()
+		return nil, fmt.Errorf("read the Dockerfile from %s: invalid response status %d", req.URL.Redacted(), answer.StatusCode)
+	}
+	return answer.Body, nil
+}
+
 // isRemote tells a URL from a path, as Docker does.
 func isRemote(s string) bool {
 	for _, prefix := range []string{"http://", "https://", "git://", "ssh://", "git@", "github.com/"} {
@@ -83,8 +115,8 @@ func isRemote(s string) bool {
 	return false
 }
 
-// readFolder takes a folder as the context.
-func (c *buildContexts) readFolder(a *App, o *buildFlags) error {
+// readFolder takes a folder as the context; a Dockerfile may come from elsewhere.
+func (c *buildContexts) readFolder(o *buildFlags, dockerfile io.Reader) error {
 	st, err := os.Stat(o.source)
 	if err != nil || !st.IsDir() {
 		return fmt.Errorf("unable to prepare context: path %q not found", o.source)
@@ -96,8 +128,8 @@ func (c *buildContexts) readFolder(a *App, o *buildFlags) error {
 	main := buildFolder{path: dir}
 	files := buildFolder{path: dir}
 	switch {
-	case o.file == "-":
-		if err := c.readDockerfile(a.In); err != nil {
+	case dockerfile != nil:
+		if err := c.readDockerfile(dockerfile); err != nil {
 			return err
 		}
 	case o.file != "":
@@ -114,7 +146,7 @@ func (c *buildContexts) readFolder(a *App, o *buildFlags) error {
 	if name == "" {
 		name = "Dockerfile"
 	}
-	if o.file != "-" {
+	if dockerfile == nil {
 		files.only = []string{name, strings.ToLower(name), name + ".dockerignore", ".dockerignore"}
 		c.folders["dockerfile"] = files
 		main.ignored = filepath.Join(files.path, name+".dockerignore")
@@ -126,7 +158,7 @@ func (c *buildContexts) readFolder(a *App, o *buildFlags) error {
 	return nil
 }
 
-// readDockerfile takes a Dockerfile that comes over stdin.
+// readDockerfile takes a Dockerfile that is sent by itself.
 func (c *buildContexts) readDockerfile(in io.Reader) error {
 	const most = 16 << 20
 	b, err := io.ReadAll(io.LimitReader(in, most+1))
@@ -134,7 +166,7 @@ func (c *buildContexts) readDockerfile(in io.Reader) error {
 		err = errors.New("it is larger than 16 MB")
 	}
 	if err != nil {
-		return fmt.Errorf("read the Dockerfile from stdin: %w", err)
+		return fmt.Errorf("read the Dockerfile: %w", err)
 	}
 	c.filename = "Dockerfile"
 	c.streams["dockerfile"] = bytes.NewReader(tarOf("Dockerfile", b))

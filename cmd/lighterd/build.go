@@ -47,11 +47,19 @@ func (p *parts) openBuilds(ctx context.Context) (err error) {
 // worker is what the builder is to BuildKit's clients.
 func (p *parts) worker() gwclient.WorkerInfo {
 	w := gwclient.WorkerInfo{ID: p.facts.ID, Labels: map[string]string{}}
+	for _, ip := range p.networks.HostIPs() { // they read one alone: that of IPv4, if there is one
+		if w.Labels[gatewayLabel] = ip.String(); ip.Is4() {
+			break
+		}
+	}
 	for _, pl := range platforms() {
 		w.Platforms = append(w.Platforms, ocispecs.Platform{OS: pl.OS, Architecture: pl.Architecture, Variant: pl.Variant})
 	}
 	return w
 }
+
+// gatewayLabel is where BuildKit's clients look for what host-gateway stands for in --add-host.
+const gatewayLabel = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 
 // platforms are those that this machine can run.
 func platforms() []api.Platform { return kernel.Platforms(kernel.Emulators) }

@@ -161,11 +161,38 @@ func (j *job) ask() (*client.Result, error) {
 			return nil, errLayout
 		}
 	}
+	if err := j.b.gatewayHosts(options); err != nil {
+		return nil, err
+	}
 	r, err := j.front(j.ctx, &bridge{job: j, options: options})
 	if err != nil {
 		return nil, j.cause(err)
 	}
 	return r, nil
+}
+
+// gatewayHosts puts the engine's addresses where names of --add-host have "host-gateway".
+func (b *Builder) gatewayHosts(options map[string]string) error {
+	const gateway = "host-gateway"
+	var hosts []string
+	for _, h := range split(options["add-hosts"]) {
+		name, addr, _ := strings.Cut(h, "=")
+		if addr != gateway {
+			hosts = append(hosts, h)
+			continue
+		}
+		ips := b.Containers.Networks.HostIPs()
+		if len(ips) == 0 {
+			return api.Errorf(api.Invalid, "unable to derive the IP value for %s", gateway)
+		}
+		for _, ip := range ips {
+			hosts = append(hosts, name+"="+ip.String())
+		}
+	}
+	if len(hosts) > 0 {
+		options["add-hosts"] = strings.Join(hosts, ",")
+	}
+	return nil
 }
 
 // cause gives why the job ended rather than that it did.

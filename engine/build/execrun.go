@@ -296,7 +296,11 @@ func (r *execRun) start(ctx context.Context) (exit task.Exit, err error) {
 	}
 	spec, err := container.StepSpec(r.job.b.Containers, r.rootfs, step)
 	if err != nil {
-		return exit, api.Errorf(api.Invalid, "%w", err)
+		why := err.Error()
+		if !r.job.request.Classic {
+			why = r.incomplete(why)
+		}
+		return exit, api.Errorf(api.Invalid, "%s", why)
 	}
 	guarded := []string{"nosuid", "noexec", "nodev", "ro"}
 	files := append([]task.File{

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"lighter/api"
+	"lighter/engine/container"
 	"lighter/task"
 )
 
@@ -286,13 +287,17 @@ func (e *execOp) run(ctx context.Context, j *job, v *vertex, in []outcome) (out 
 // ended tells what became of the program.
 func (r *execRun) ended(ctx context.Context, exit task.Exit, err error) error {
 	failed := &exitError{code: exit.Code, args: r.Meta.Args}
-	why := fmt.Sprintf("exit code: %d", exit.Code)
 	var start *task.StartError
+	unstarted := errors.As(err, &start)
+	if unstarted {
+		failed.code = 1
+	}
+	why := fmt.Sprintf("exit code: %d", failed.code)
 	switch {
-	case errors.As(err, &start):
-		r.logs.say(start.Msg + "\n")
-		failed.code = start.Code
-		why = fmt.Sprintf("exit code: %d", start.Code)
+	case unstarted && r.job.request.Classic:
+		return errors.New(container.Unstarted(start, true))
+	case unstarted:
+		r.logs.say(container.Unstarted(start, false) + "\n")
 	case err != nil:
 		return err
 	case exit.Unknown:
@@ -303,9 +308,14 @@ func (r *execRun) ended(ctx context.Context, exit task.Exit, err error) error {
 		why += ": the kernel killed a process of it for want of memory: cannot allocate memory"
 	}
 	r.logs.rest()
-	failed.text = fmt.Sprintf("process %q did not complete successfully: %s", strings.Join(r.Meta.Args, " "), why)
+	failed.text = r.incomplete(why)
 	if r.job.request.Keep {
 		return errors.Join(failed, r.keep(ctx, failed))
 	}
 	return failed
+}
+
+// incomplete says that the program did not do what it was to do.
+func (e *execOp) incomplete(why string) string {
+	return fmt.Sprintf("process %q did not complete successfully: %s", strings.Join(e.Meta.Args, " "), why)
 }

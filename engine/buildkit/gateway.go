@@ -27,8 +27,12 @@ type gateway struct {
 
 	mu     sync.Mutex
 	fronts map[string]*front
+	over   []string      // those whose builds have ended, the newest last: nobody waits for them
 	came   chan struct{} // closed, and another made, when a build comes
 }
+
+// keptFronts is how many builds are known to have ended. Their clients ask no later than in that moment.
+const keptFronts = 256
 
 func newGateway() *gateway {
 	return &gateway{fronts: map[string]*front{}, came: make(chan struct{})}
@@ -59,6 +63,9 @@ func (g *gateway) run(ctx context.Context, id string, build gwclient.Client, inp
 	defer func() {
 		g.mu.Lock()
 		delete(g.fronts, id)
+		if g.over = append(g.over, id); len(g.over) > keptFronts {
+			g.over = g.over[1:]
+		}
 		g.mu.Unlock()
 	}()
 	select {
@@ -77,10 +84,13 @@ func (g *gateway) of(ctx context.Context) (*front, error) {
 	}
 	for {
 		g.mu.Lock()
-		f, came := g.fronts[id], g.came
+		f, came, over := g.fronts[id], g.came, slices.Contains(g.over, id)
 		g.mu.Unlock()
-		if f != nil {
+		switch {
+		case f != nil:
 			return f, nil
+		case over:
+			return nil, status.Errorf(codes.NotFound, "the build %s has ended", id)
 		}
 		select {
 		case <-came:

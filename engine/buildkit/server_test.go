@@ -28,7 +28,9 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"lighter/api"
 	"lighter/engine/build"
@@ -287,6 +289,9 @@ func TestGateway(t *testing.T) {
 	}
 	if err := <-solved; err != nil {
 		t.Error(err)
+	}
+	if _, err := gw.Ping(ctx, &gwpb.PingRequest{}); status.Code(err) != codes.NotFound {
+		t.Errorf("a build that has ended: %v", err)
 	}
 	if res := <-got; res == nil || res.Ref != (files{}) || string(res.Metadata["frontend"]) != "dockerfile.v0" {
 		t.Errorf("the build ended in %+v", res)

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"lighter/api"
+	"lighter/task"
 )
 
 // process makes what all processes of a container have in common: the user, the
@@ -50,10 +51,19 @@ func startErrorf(code int, format string, args ...any) error {
 // of a program that does not start.
 const (
 	specPrefix = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: "
-	runPrefix  = specPrefix + "unable to start container process: error during container init: "
+	runPrefix  = specPrefix + initPrefix
+	initPrefix = "unable to start container process: error during container init: "
 	ociPrefix  = "failed to create task for container: failed to create shim task: OCI runtime create failed: " // of a runtime of the user's
 	execPrefix = "OCI runtime exec failed: exec failed: unable to start container process: "
 )
+
+// Unstarted words why the program of a build's step does not start: as the classic builder, or as BuildKit prints it.
+func Unstarted(e *task.StartError, classic bool) string {
+	if classic {
+		return runPrefix + e.Msg
+	}
+	return "runc run failed: " + initPrefix + e.Msg
+}
 
 // failure is why a process could not be started: the exit code that stands for it,
 // and the error that the client sees.
