@@ -1,14 +1,14 @@
 # lighter: see README.md for the two commands that matter, ARCHITECTURE.md for the house.
 GO      ?= go
 PREFIX  ?= /usr/local
-VERSION ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev)
-COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+VERSION ?= $(shell git describe --tags 2>/dev/null || echo 0.1.0-dev.$$(git rev-list --count HEAD 2>/dev/null || echo 0))
+COMMIT  ?= $(shell git describe --always --exclude '*' --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X lighter/api.Release=$(VERSION) -X lighter/api.Commit=$(COMMIT)
 PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz crash bench bench-check docs install quickstart clean
+.PHONY: build check test test-v2 fuzz crash bench bench-check docs dist test-dist install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -45,6 +45,12 @@ bench-check: build ## fails when a ratio is a fifth below that of docs/benchmark
 docs: ## docs/reference anew, out of the commands' and flags' own words
 	$(GO) test ./cli ./cmd/lighterd ./cmd/lighterhub -run '^TestReference$$' -count=1 -docs.write
 
+dist: ## tarballs for amd64 and arm64 and Debian packages, in dist/
+	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' scripts/dist.sh
+
+test-dist: dist ## installs the packages into a fresh Debian root and runs a container there
+	scripts/test-dist.sh
+
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
@@ -53,4 +59,4 @@ quickstart:
 	scripts/quickstart.sh
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

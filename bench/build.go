@@ -187,7 +187,7 @@ func forgetBuilds(ctx context.Context, e *engine) error {
 
 // fetchPackages gets nginx and gcc with what they need, once for all runs.
 func fetchPackages(ctx context.Context, e *engine, to string) error {
-	kept := filepath.Join(filepath.Dir(e.in.debian), "debs")
+	kept := e.in.debs
 	if _, err := os.Stat(filepath.Join(kept, "gcc")); err != nil {
 		cmd := exec.CommandContext(ctx, "sh", "-euc", packagesScript, "sh", e.in.debian, kept)
 		if out, err := cmd.CombinedOutput(); err != nil {

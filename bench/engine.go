@@ -42,6 +42,9 @@ func startEngines(ctx context.Context, o *options) (engines []*engine, stop func
 	if err != nil {
 		return nil, nil, err
 	}
+	if inputs, err = inputs.own(dir); err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
 	ours, end, err := startOurs(ctx, o.bin, dir)
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))

@@ -12,6 +12,7 @@ import (
 type inputs struct {
 	busybox string // this machine's busybox-static
 	debian  string // debootstrap's minimal Debian, about 200 MB
+	debs    string // folder where packages are kept between runs
 }
 
 // makeInputs makes what is not in the cache yet.
@@ -19,7 +20,7 @@ func makeInputs(cache string) (*inputs, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
-	in := &inputs{busybox: filepath.Join(cache, "busybox.tar"), debian: filepath.Join(cache, "debian.tar")}
+	in := &inputs{debs: filepath.Join(cache, "debs"), busybox: filepath.Join(cache, "busybox.tar"), debian: filepath.Join(cache, "debian.tar")}
 	for path, script := range map[string]string{in.busybox: busyboxScript, in.debian: debianScript} {
 		if _, err := os.Stat(path); err == nil {
 			continue
@@ -30,6 +31,18 @@ func makeInputs(cache string) (*inputs, error) {
 		}
 	}
 	return in, nil
+}
+
+// own gives the inputs with a Debian that no engine has ever seen: who has a layer already
+// does not unpack it again.
+func (in inputs) own(dir string) (*inputs, error) {
+	path := filepath.Join(dir, "debian.tar")
+	script := `cp "$1" "$2" && date +%N.%s >"$3/made" && tar -C "$3" -rf "$2" made`
+	if out, err := exec.Command("sh", "-c", script, "sh", in.debian, path, dir).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("copy %s: %w: %s", in.debian, err, out)
+	}
+	in.debian = path
+	return &in, nil
 }
 
 const busyboxScript = `

@@ -40,7 +40,7 @@ func main() {
 		return nil
 	})
 	flag.Float64Var(&o.scale, "scale", 1, "multiplies the number of runs")
-	flag.DurationVar(&o.budget, "budget", 20*time.Second, "an engine that took so long in a row is run three times there and no more")
+	flag.DurationVar(&o.budget, "budget", 8*time.Second, "an engine that took so long in a row is run three times there and no more")
 	docs := flag.String("docs", "", "folder whose benchmarks.json, .md and .svg take the figures; rows that are not run keep theirs")
 	check := flag.String("check", "", "a benchmarks.json: measure its ratios again, and fail when one fell by a fifth")
 	flag.Parse()

@@ -13,10 +13,8 @@ const (
 	running = 1000
 )
 
-// manyRows are what it costs that there are many containers, and what one holds in memory.
+// manyRows are what it costs that there are many containers.
 var manyRows = []row{
-	{name: "memory at rest", runs: 1, unit: "MB", most: 40, chart: "memory at rest", value: memoryAtRest},
-	{name: "memory of one more running container", runs: 1, unit: "MB", most: 0.5, value: memoryOfOne, after: forgetWeighed},
 	{name: "ps -a, 2,000 stopped", runs: 20, alone: true, most: 0.02, prepare: crowdStopped, once: command("ps", "-a")},
 	{name: "inspect, 2,000 stopped", runs: 20, alone: true, most: 0.02, prepare: crowdStopped, once: command("inspect", "bench-stopped1000"), after: forgetStopped},
 	{name: "1,000 started one after the other, --network none", runs: 1, alone: true, most: 30, prepare: weigh, value: thousand("none")},

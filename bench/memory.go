@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+// memoryRows come first, while the engine is fresh.
+var memoryRows = []row{
+	{name: "memory at rest", runs: 1, unit: "MB", most: 40, chart: "memory at rest", value: memoryAtRest},
+	{name: "memory of one more running container", runs: 1, unit: "MB", most: 0.5, value: memoryOfOne, after: forgetWeighed},
+}
+
 // peerPrograms are the processes that a peer consists of. They are counted wherever on the
 // machine they are, as nothing tells whose they are.
 var peerPrograms = map[string][]string{

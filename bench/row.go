@@ -40,8 +40,9 @@ type area struct {
 }
 
 var areas = []area{
+	{"Memory", memoryRows},
 	{"Containers", rows},
-	{"Many containers, and memory", manyRows},
+	{"Many containers", manyRows},
 	{"Images", imageRows},
 	{"Files of containers", fileRows},
 	{"Logs", logRows},

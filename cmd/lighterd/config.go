@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,8 +66,9 @@ type config struct {
 	registryConfig
 	tlsConfig
 
-	file     string // --config-file
-	profile  string // what the seccomp profile holds, empty for the built-in one
+	passed   map[string]*net.UnixListener // by systemd, by path
+	file     string                       // --config-file
+	profile  string                       // what the seccomp profile holds, empty for the built-in one
 	validate bool
 	version  bool
 	help     bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/user"
@@ -45,11 +46,16 @@ func (c *config) checkHosts() error {
 	return nil
 }
 
-// listen opens every address, or none.
+// listen opens every address, or none. A socket that was passed is that of its path; one
+// whose path was not asked for is listened on besides.
 func (c *config) listen() (ls []net.Listener, err error) {
+	open := maps.Clone(c.passed)
 	defer func() {
 		if err != nil {
 			for _, l := range ls {
+				l.Close()
+			}
+			for _, l := range open {
 				l.Close()
 			}
 		}
@@ -57,7 +63,10 @@ func (c *config) listen() (ls []net.Listener, err error) {
 	for _, h := range c.Hosts {
 		proto, addr, _ := strings.Cut(h, "://")
 		var l net.Listener
-		if proto == "unix" {
+		if have, ok := open[addr]; ok && proto == "unix" {
+			l = have
+			delete(open, addr)
+		} else if proto == "unix" {
 			l, err = c.listenUnix(addr)
 		} else {
 			c.tlsConfig.warn(h)
@@ -66,6 +75,9 @@ func (c *config) listen() (ls []net.Listener, err error) {
 		if err != nil {
 			return ls, fmt.Errorf("listen on %s: %w", h, err)
 		}
+		ls = append(ls, l)
+	}
+	for _, l := range open {
 		ls = append(ls, l)
 	}
 	return ls, nil

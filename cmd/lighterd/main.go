@@ -63,6 +63,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // serve opens the engine, listens, and answers until ctx ends.
 func serve(ctx context.Context, c *config, args []string, level *slog.LevelVar) error {
+	systemd, err := takeNotifier()
+	if err != nil {
+		return err
+	}
+	if c.passed, err = passed(); err != nil { // before anything is started that could have them, too
+		return err
+	}
 	e, err := open(ctx, c)
 	if err != nil {
 		return err
@@ -87,8 +94,10 @@ func serve(ctx context.Context, c *config, args []string, level *slog.LevelVar) 
 			}
 		}
 	}()
+	systemd.say("READY=1")
 	slog.Info("lighterd is up", "hosts", strings.Join(c.Hosts, " "), "root", c.Root, "keeper", c.Keeper)
 	err = e.server.Serve(ctx, listeners...)
+	systemd.say("STOPPING=1")
 	end()
 	<-reloaded
 	slog.Info("lighterd stops; containers go on")
