@@ -32,7 +32,7 @@ var floors = []string{
 	`engine/build`,
 	`engine/buildkit`,
 	`client server kernel page/chromium`,
-	`cli client/secure`,
+	`cli client/secure dashboard`,
 	`hub/hubtest`,
 	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above
 	`hub/account`,
@@ -49,6 +49,7 @@ var never = map[string]string{
 	"server":        "linux/* runtime/* keeper store/*",
 	"kernel":        "keeper",
 	"client/*":      "kernel oci task engine/* linux/* runtime/* keeper store/*",
+	"dashboard":     "task netspec engine/* linux/* runtime/* keeper kernel store/* server",
 	"cli":           "task netspec engine/* linux/* runtime/* keeper kernel store/* server",
 	"store/content": "linux/*",
 	"hub/*":         "task netspec linux/* runtime/* keeper kernel store/* engine/* client server cli",

@@ -76,6 +76,7 @@ type ImageHistory struct {
 	ID        string `json:"Id"` // "<missing>" where no image is
 	Size      int64
 	Tags      []string
+	Layer     int `json:",omitempty"` // ours: the number of its layer, 1 for the lowest
 }
 
 // ImageDeleted is one step of the removal of an image.

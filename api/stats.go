@@ -82,3 +82,29 @@ type Traffic struct {
 	TxErrors  uint64 `json:"tx_errors"`
 	TxDropped uint64 `json:"tx_dropped"`
 }
+
+// Used is memory without the files that the kernel would drop first.
+func (m *MemoryStats) Used() uint64 {
+	cache, v1 := m.Stats["total_inactive_file"]
+	if !v1 || cache >= m.Usage {
+		cache = m.Stats["inactive_file"]
+	}
+	if cache >= m.Usage {
+		cache = 0
+	}
+	return m.Usage - cache
+}
+
+// Total adds up what was read from and written to all devices, in bytes; the kernel's
+// versions write the operations' names differently.
+func (b *BlockStats) Total() (read, written uint64) {
+	for _, s := range b.ServiceBytes {
+		switch s.Op {
+		case "Read", "read":
+			read += s.Value
+		case "Write", "write":
+			written += s.Value
+		}
+	}
+	return read, written
+}

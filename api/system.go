@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // Ping is what the headers of GET /_ping tell.
 type Ping struct {
 	APIVersion     string
@@ -174,6 +176,13 @@ type Event struct {
 type Actor struct {
 	ID         string
 	Attributes map[string]string
+}
+
+// WebLink answers POST /web/link, which is ours: an address that signs a browser in at the
+// dashboard, once, until it expires.
+type WebLink struct {
+	URL     string
+	Expires time.Time
 }
 
 // DiskUsage answers GET /system/df, in bytes. What was not asked for is null.

@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 // commands lists the commands below the program's name. The commands of a noun are
 // listed where the noun is.
 func (a *App) commands() []entry {
-	return []entry{
+	list := []entry{
 		{"run", newRun},
 		{"exec", newExec},
 		{"ps", newPs},
@@ -58,6 +58,12 @@ func (a *App) commands() []entry {
 
 		{"completion", newCompletion},
 	}
+	if a.docker() {
+		return list
+	}
+	return append(list, []entry{ // which Docker has not
+		{"web", newWeb},
+	}...)
 }
 
 // newContainer is `container`, whose commands mostly stand at the top as well.

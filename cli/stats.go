@@ -309,7 +309,7 @@ func (r *statsRow) MemUsage() string {
 	if r.s == nil {
 		return "-- / --"
 	}
-	return binary(memoryUsed(&r.s.Memory)) + " / " + binary(float64(r.s.Memory.Limit))
+	return binary(float64(r.s.Memory.Used())) + " / " + binary(float64(r.s.Memory.Limit))
 }
 
 func (r *statsRow) MemPerc() string {
@@ -317,7 +317,7 @@ func (r *statsRow) MemPerc() string {
 		if s.Memory.Limit == 0 {
 			return percent(0)
 		}
-		return percent(memoryUsed(&s.Memory) / float64(s.Memory.Limit) * 100)
+		return percent(float64(s.Memory.Used()) / float64(s.Memory.Limit) * 100)
 	})
 }
 
@@ -333,8 +333,8 @@ func (r *statsRow) NetIO() string {
 
 func (r *statsRow) BlockIO() string {
 	return r.tell(func(s *api.Stats) string {
-		read, written := blockIO(s.Block.ServiceBytes)
-		return decimal(read) + " / " + decimal(written)
+		read, written := s.Block.Total()
+		return decimal(float64(read)) + " / " + decimal(float64(written))
 	})
 }
 

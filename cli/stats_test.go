@@ -27,11 +27,11 @@ func TestStatsValues(t *testing.T) {
 		{100, map[string]uint64{"inactive_file": 500}, 100},
 		{0, nil, 0},
 	} {
-		if got := memoryUsed(&api.MemoryStats{Usage: c.usage, Stats: c.stats}); got != c.want {
+		if got := (&api.MemoryStats{Usage: c.usage, Stats: c.stats}).Used(); float64(got) != float64(c.want) {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
-	r, w := blockIO([]api.BlockStat{{Op: "Read", Value: 1}, {Op: "read", Value: 2}, {Op: "Write", Value: 4}, {Op: "Total", Value: 9}, {Op: ""}})
+	r, w := (&api.BlockStats{ServiceBytes: []api.BlockStat{{Op: "Read", Value: 1}, {Op: "read", Value: 2}, {Op: "Write", Value: 4}, {Op: "Total", Value: 9}, {Op: ""}}}).Total()
 	if r != 3 || w != 4 {
 		t.Errorf("block I/O %v, %v", r, w)
 	}

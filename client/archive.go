@@ -187,3 +187,9 @@ func (s Containers) Compare(ctx context.Context, from, to string) (v []api.Chang
 	put(query, "from", from)
 	return v, s.c.call(ctx, "GET", "/diff", query, nil, &v)
 }
+
+// LayerChanges lists what an image's layer, of which 1 is the lowest, changed. Only our
+// engine knows it.
+func (s Images) LayerChanges(ctx context.Context, image string, layer int) (v []api.Change, err error) {
+	return v, s.c.call(ctx, "GET", "/diff", url.Values{"to": {image}, "layer": {strconv.Itoa(layer)}}, nil, &v)
+}

@@ -27,6 +27,9 @@ type Config struct {
 	Headers   map[string]string // sent with every request
 	UserAgent string
 
+	// Dial makes a connection; nil for one to Host.
+	Dial func(ctx context.Context) (net.Conn, error)
+
 	// Secure puts TLS on a connection to addr; nil for none.
 	Secure func(ctx context.Context, raw net.Conn, addr string) (net.Conn, error)
 

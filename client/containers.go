@@ -351,3 +351,9 @@ func (s Containers) Stats(ctx context.Context, name string, stream bool, each fu
 	defer resp.Close()
 	return Decode(resp, each)
 }
+
+// Sample measures a container at this moment: its CPU time is that since it started.
+func (s Containers) Sample(ctx context.Context, name string) (v api.Stats, err error) {
+	query := url.Values{"stream": {"0"}, "one-shot": {"1"}}
+	return v, s.c.call(ctx, "GET", route("containers", name, "stats"), query, nil, &v)
+}

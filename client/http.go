@@ -63,8 +63,14 @@ func (c *Client) dial(ctx context.Context, fresh bool) (*conn, error) {
 
 // connect makes a connection.
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, c.network, c.addr)
+	dial := c.config.Dial
+	if dial == nil {
+		dial = func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, c.network, c.addr)
+		}
+	}
+	raw, err := dial(ctx)
 	reached := err == nil
 	if reached && c.config.Secure != nil {
 		raw, err = c.config.Secure(ctx, raw, c.addr)

@@ -71,6 +71,12 @@ func (s System) DiskUsage(ctx context.Context) (v api.DiskUsage, err error) {
 	return v, s.c.call(ctx, "GET", "/system/df", nil, nil, &v)
 }
 
+// WebLink makes an address that signs a browser in at the dashboard, once. Only our engine
+// has one.
+func (s System) WebLink(ctx context.Context) (v api.WebLink, err error) {
+	return v, s.c.call(ctx, "POST", "/web/link", nil, nil, &v)
+}
+
 // PruneBuilds removes what a builder keeps and nothing uses; all of that when all is set.
 func (s System) PruneBuilds(ctx context.Context, all bool, filters api.Filters) (v api.BuildPruned, err error) {
 	query := url.Values{}

@@ -122,6 +122,13 @@ func (a *archives) compare(w http.ResponseWriter, r *request) error {
 	if to == "" {
 		return api.Errorf(api.Invalid, "bad parameter: to names the container or image to compare")
 	}
-	list, err := a.engine().Compare(r.Context(), r.query.Get("from"), to)
+	number, err := r.integer("layer")
+	if err != nil {
+		return err
+	}
+	if number == nil {
+		number = new(int)
+	}
+	list, err := a.engine().Compare(r.Context(), r.query.Get("from"), to, *number)
 	return ok(w, list, err)
 }

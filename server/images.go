@@ -134,6 +134,11 @@ func (i *images) history(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	steps, err := i.engine().History(r.name, p)
+	if !r.ours() {
+		for n := range steps {
+			steps[n].Layer = 0
+		}
+	}
 	return ok(w, steps, err)
 }
 

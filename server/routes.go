@@ -36,6 +36,7 @@ func (s *Server) systemRoutes() []route {
 		{"GET", "/events", sys.events},
 		{"GET", "/system/df", sys.diskUsage},
 		{"POST", "/auth", (&images{s: s}).login},
+		{"POST", "/web/link", sys.webLink}, // no route of Docker's
 	}
 }
 

@@ -69,6 +69,8 @@ type Config struct {
 	// Borrow reads len(b) bytes from a connection, and takes the file that its client opened and sent with
 	// them; errors.ErrUnsupported where none came that may be read.
 	Borrow func(from net.Conn, b []byte) (*os.File, error)
+	// Link makes an address that signs a browser in at the dashboard; nil where there is none.
+	Link func() (api.WebLink, error)
 	// Done is called after each request; it may be nil.
 	Done func()
 }

@@ -43,6 +43,15 @@ func (sys *system) version(w http.ResponseWriter, _ *request) error {
 	return writeJSON(w, http.StatusOK, sys.s.config.Version)
 }
 
+// webLink makes an address that signs a browser in at the dashboard, once.
+func (sys *system) webLink(w http.ResponseWriter, r *request) error {
+	if sys.s.config.Link == nil {
+		return api.Errorf(api.Unavailable, "this engine serves no dashboard: start it as lighterd --web 127.0.0.1:8080")
+	}
+	link, err := sys.s.config.Link()
+	return ok(w, link, err)
+}
+
 // oldInfo is what GET /info showed besides, before API 1.50.
 type oldInfo struct {
 	api.Info

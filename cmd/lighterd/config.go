@@ -42,6 +42,9 @@ type config struct {
 	RawLogs   bool     `json:"raw-logs"`
 	Labels    []string `json:"labels"`
 
+	Web      string `json:"web"`
+	WebPlain bool   `json:"web-plain"`
+
 	LogDriver     string                `json:"log-driver"`
 	LogOpts       map[string]string     `json:"log-opts"`
 	Init          bool                  `json:"init"`
@@ -137,6 +140,8 @@ func (c *config) flags() *pflag.FlagSet {
 	f.BoolVar(&c.RawLogs, "raw-logs", false, "Log without colours, as always")
 	f.StringArrayVar(&c.Labels, "label", nil, "A key=value label of the engine, shown by info")
 	c.tlsConfig.flags(f)
+	f.StringVar(&c.Web, "web", "", "Serve the dashboard at HOST:PORT, as 127.0.0.1:8080; lighter web prints a link that signs in")
+	f.BoolVar(&c.WebPlain, "web-plain", false, "Serve it without TLS where others reach it, too")
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local, none, syslog, journald, fluentd or gelf")
 	f.Var(mapFlag(c.LogOpts), "log-opt", "A default key=value option of the log driver")
 	f.BoolVar(&c.Init, "init", false, "Run an init in every container that does not say otherwise")
@@ -317,7 +322,10 @@ func (c *config) check() error {
 	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {
 		return err
 	}
-	return c.checkHosts()
+	if err := c.checkHosts(); err != nil {
+		return err
+	}
+	return c.checkWeb()
 }
 
 // defaults is what containers get where nothing is said.

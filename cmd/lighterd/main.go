@@ -96,10 +96,19 @@ func serve(ctx context.Context, c *config, args []string, level *slog.LevelVar) 
 	}()
 	systemd.say("READY=1")
 	slog.Info("lighterd is up", "hosts", strings.Join(c.Hosts, " "), "root", c.Root, "keeper", c.Keeper)
+	pages := make(chan struct{})
+	go func() {
+		defer close(pages)
+		e.serveDashboard(reload)
+	}()
+	if e.inside != nil {
+		listeners = append(listeners, e.inside)
+	}
 	err = e.server.Serve(ctx, listeners...)
 	systemd.say("STOPPING=1")
 	end()
 	<-reloaded
+	<-pages
 	slog.Info("lighterd stops; containers go on")
 	return e.close(err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/dashboard"
 	"lighter/engine/build"
 	"lighter/engine/buildkit"
 	"lighter/engine/container"
@@ -57,6 +59,10 @@ type parts struct {
 	buildkit   *buildkit.Server
 	server     *server.Server
 
+	dashboard   *dashboard.Site // nil without --web
+	webListener net.Listener
+	inside      *inside // by which it reaches the server
+
 	mu    sync.Mutex // guards facts, which a reload changes
 	facts api.Info
 
@@ -89,6 +95,7 @@ func open(ctx context.Context, c *config) (*parts, error) {
 		{"open the volumes", p.openVolumes},
 		{"open the containers", p.openContainers},
 		{"open the builder", p.openBuilds},
+		{"open the dashboard", p.openDashboard},
 		{"prepare to serve", p.openServer},
 	} {
 		begin := time.Now()
@@ -247,7 +254,7 @@ func (p *parts) openServer(context.Context) error {
 	p.server = server.New(server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
 		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes, Builds: builds{p.builds}, BuildKit: p.buildkit,
-		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair, Borrow: fs.BorrowFile,
+		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair, Borrow: fs.BorrowFile, Link: p.link(),
 	})
 	return nil
 }

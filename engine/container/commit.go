@@ -222,13 +222,18 @@ func asChanges(found []layer.Change) []api.Change {
 
 // Compare tells what is different in to from what is in from; each is a container, or
 // else an image. An empty from stands for to without its last layer, or without what the
-// container changed.
-func (f Files) Compare(ctx context.Context, from, to string) ([]api.Change, error) {
+// container changed. A number of a layer, 1 for the lowest, cuts an image off above that; 0 does not.
+func (f Files) Compare(ctx context.Context, from, to string, number int) ([]api.Change, error) {
 	b, release, err := f.side(to)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	if number > 0 {
+		if b, err = f.upTo(b, number); err != nil {
+			return nil, err
+		}
+	}
 	a := layer.Side{Top: b.Top}
 	switch {
 	case from != "":
@@ -245,6 +250,18 @@ func (f Files) Compare(ctx context.Context, from, to string) ([]api.Change, erro
 		return nil, err
 	}
 	return asChanges(found), nil
+}
+
+// upTo is an image's first layers, so many of them.
+func (f Files) upTo(s layer.Side, number int) (layer.Side, error) {
+	var stack []layer.Side
+	for at := s; at.Top != ""; at = f.cs.Trees.Below(at) {
+		stack = append(stack, at)
+	}
+	if s.Container != "" || number > len(stack) {
+		return s, api.Errorf(api.NotFound, "there is no layer %d: it is an image's layers that are counted, and there are %d", number, len(stack))
+	}
+	return stack[len(stack)-number], nil
 }
 
 // side finds a container or an image, and holds its layers.

@@ -9,7 +9,7 @@ import (
 )
 
 // History tells the steps that made an image, the last one first. Steps whose image is
-// here carry its id and names.
+// here carry its id and names, those that made a layer its number.
 func (i *Images) History(name string, p *oci.Platform) ([]api.ImageHistory, error) {
 	img, err := i.ResolveFor(name, p)
 	if err != nil {
@@ -30,8 +30,8 @@ func (i *Images) History(name string, p *oci.Platform) ([]api.ImageHistory, erro
 			if err != nil {
 				return nil, err
 			}
-			step.Size = l.Size
 			n++
+			step.Size, step.Layer = l.Size, n
 		}
 		steps = append(steps, step)
 	}

@@ -321,3 +321,17 @@ func (c *Browser) Quiet(what string, status int) {
 	}
 	c.console, c.outside = nil, nil
 }
+
+// Type presses keys, a character each.
+func (c *Browser) Type(text string) {
+	c.t.Helper()
+	for _, r := range text {
+		key := string(r)
+		code := 0
+		if r == '\r' {
+			key, code = "Enter", 13
+		}
+		c.Call("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "text": string(r)}, nil)
+		c.Call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": key, "windowsVirtualKeyCode": code}, nil)
+	}
+}
