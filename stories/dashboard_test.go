@@ -201,4 +201,3 @@ func (d *desk) work() {
 	d.says("Sign in")
 	d.c.Quiet("work", 401)
 }
-
