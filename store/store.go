@@ -103,6 +103,12 @@ func (r *Root) Free() (int64, error) {
 	return int64(space.Free), err
 }
 
+// Size is how many bytes the file system has that the root lies on.
+func (r *Root) Size() (int64, error) {
+	space, err := fs.Statfs(r.dir)
+	return int64(space.Total), err
+}
+
 // Below this what was removed is deleted at once: who removes a thing from a full disk
 // does so for its room, and wants to use it next.
 const (

@@ -25,10 +25,18 @@ func (p *parts) openBuilds(ctx context.Context) (err error) {
 	if err := steps.Sweep(ctx); err != nil {
 		return err
 	}
+	disk, err := p.root.Size()
+	if err != nil {
+		return err
+	}
+	rules, err := p.config.Builder.GC.rules(disk)
+	if err != nil {
+		return err
+	}
 	lender := container.NewLender(p.containers)
-	p.builds, err = build.Open(build.Deps{
+	p.builds, err = build.Open(ctx, build.Deps{
 		Log: slog.Default(), Root: p.root, Layers: buildLayers{layer.Stacks{Store: p.layers}, p.layers.Writable()}, Images: p.images, Blobs: p.images.Blobs,
-		Containers: p.containers, Steps: steps, Networks: lender, Platforms: platforms, Group: proc.Group,
+		Containers: p.containers, Steps: steps, Networks: lender, Platforms: platforms, Group: proc.Group, Rules: rules,
 	})
 	if err != nil {
 		return err

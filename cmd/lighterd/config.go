@@ -65,6 +65,8 @@ type config struct {
 
 	Keeper string `json:"keeper"` // path of the lighter program
 
+	Builder builderConfig `json:"builder"`
+
 	Net netConfig `json:"-"` // its keys stand beside the others
 	registryConfig
 	tlsConfig
@@ -320,6 +322,9 @@ func (c *config) check() error {
 		return err
 	}
 	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {
+		return err
+	}
+	if _, err := c.Builder.GC.rules(0); err != nil {
 		return err
 	}
 	if err := c.checkHosts(); err != nil {

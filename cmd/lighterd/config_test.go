@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"lighter/api"
 )
 
 func TestParse(t *testing.T) {
@@ -103,6 +105,45 @@ func TestBytes(t *testing.T) {
 		var b bytesSize
 		if err := b.Set(in); err == nil {
 			t.Error(in, b)
+		}
+	}
+}
+
+// The build cache is bounded by the file's key builder.gc, as dockerd's is.
+func TestBuilderGC(t *testing.T) {
+	read := func(text string) (rules []api.BuildPrune, err error) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "daemon.json")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := parse([]string{"--config-file", file})
+		if err != nil {
+			return nil, err
+		}
+		return c.Builder.GC.rules(1 << 40)
+	}
+	for _, one := range []struct {
+		text  string
+		rules int
+		keep  int64 // of the last one
+		err   string
+	}{
+		{`{}`, 4, 103e9, ""},
+		{`{"builder":{"gc":{"enabled":false}}}`, 0, 0, ""},
+		{`{"builder":{"gc":{"enabled":true,"defaultKeepStorage":"20GB"}}}`, 4, 20 << 30, ""},
+		{`{"builder":{"gc":{"policy":[{"keepStorage":"10GB","filter":["unused-for=2200h"]},{"all":true,"reservedSpace":"5GB"}]}}}`, 2, 5 << 30, ""},
+		{`{"builder":{"gc":{"policy":[]}}}`, 0, 0, ""},
+		{`{"builder":{"gc":{"defaultMaxUsedSpace":"much"}}}`, 0, 0, "builder.gc: defaultMaxUsedSpace: "},
+		{`{"builder":{"gc":{"policy":[{"filter":["nosuch=1"]}]}}}`, 0, 0, "builder.gc.policy[0]: "},
+	} {
+		rules, err := read(one.text)
+		if (err == nil) != (one.err == "") || err != nil && !strings.Contains(err.Error(), one.err) {
+			t.Errorf("%s: %v", one.text, err)
+			continue
+		}
+		if len(rules) != one.rules || one.rules > 0 && rules[one.rules-1].Keep != one.keep {
+			t.Errorf("%s: %+v", one.text, rules)
 		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 type Builder struct {
 	Deps
 	cache   *cache
+	room    collector
 	flights flights
 	sent    contexts
 	waiting waiting
@@ -34,9 +35,11 @@ type Builder struct {
 	mounts  cacheDirs
 }
 
-// Open reads what builds left. Its cache holds its layers from now on.
-func Open(d Deps) (*Builder, error) {
+// Open reads what builds left. Its cache holds its layers from now on. The end of ctx, as Close, calls off what is done to
+// the cache while nobody asks.
+func Open(ctx context.Context, d Deps) (*Builder, error) {
 	b := &Builder{Deps: d, sent: contexts{dirs: map[string]*sent{}}, waiting: waiting{kept: map[string]*delivery{}}}
+	b.room.ctx, b.room.stop = context.WithCancel(ctx)
 	b.slots = make(chan struct{}, cmp.Or(d.Parallel, max(8, 4*runtime.GOMAXPROCS(0))))
 	there := func(top string) bool { _, err := d.Layers.Get(top); return err == nil }
 	var err error
@@ -60,6 +63,7 @@ func Open(d Deps) (*Builder, error) {
 
 // Close writes down what is only in memory. No build is under way.
 func (b *Builder) Close() error {
+	b.room.end()
 	b.sent.stop()
 	b.waiting.stop()
 	return errors.Join(b.stats.close(), b.cache.close())
@@ -139,6 +143,7 @@ func (j *job) build() (out *api.BuildResult, err error) {
 			j.b.Log.Warn("what a build that failed has made is not kept", "error", wrong)
 		}
 		j.b.stats.saveSoon()
+		j.b.collectSoon()
 	}()
 	if err := j.takeUploads(); err != nil {
 		return nil, err

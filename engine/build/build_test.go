@@ -79,7 +79,7 @@ func newBenchOn(t *testing.T, open func(*store.Root) builderLayers) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Open(Deps{
+	b, err := Open(t.Context(), Deps{
 		Log: deps.Log, Root: deps.Root, Layers: layers, Images: images, Blobs: deps.Blobs,
 		Platforms: func() []api.Platform { return []api.Platform{{OS: "linux", Architecture: "amd64"}} },
 		Clock:     clock,

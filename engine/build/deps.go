@@ -33,6 +33,8 @@ type Deps struct {
 
 	Group func(*exec.Cmd) // has a command killed with all that it started; nil: alone
 
+	Rules []api.BuildPrune // applied to the cache one after the other, a while after a build; none: it is never made smaller
+
 	Parallel int              // RUN steps at a time; 0 for four a processor: most wait for disks and networks
 	Clock    func() time.Time // nil for the machine's
 }

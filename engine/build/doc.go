@@ -14,6 +14,7 @@
 //	contexts.go  contexts as layers, what is known of their files; filerun.go, former.go, unpack.go, gitrun.go: how ops do it
 //	export*.go   what becomes of the result: an image, files, archives, a registry
 //	cacheimport.go, cacheexport.go, cachestore.go   caches of others, in folders and registries
+//	usage.go, collect.go   what the cache holds; it is pruned when asked, and made smaller by rules
 //	until.go     how old a step's files are: a step gives the same bytes whenever it runs
 //	verify.go, squash.go, steps.go, explain.go   --verify, --squash, run --from-step, --explain-cache
 //	progress.go  what is told meanwhile

@@ -15,7 +15,7 @@ import (
 
 // Usage lists what the cache holds, filtered as by docker buildx du.
 func (b *Builder) Usage(ctx context.Context, f api.Filters) ([]api.BuildCache, error) {
-	pass, err := b.filter(f)
+	pass, err := cacheFilter(f, b.now())
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,14 @@ const idSize = 25
 
 func (r *record) id() string { return r.Key[:min(idSize, len(r.Key))] }
 
-// filter reads filters of the cache.
-func (b *Builder) filter(f api.Filters) (func(api.BuildCache) bool, error) {
+// CheckRule refuses a rule whose filters make no sense.
+func CheckRule(r api.BuildPrune) error {
+	_, err := cacheFilter(r.Filters, time.Time{})
+	return err
+}
+
+// cacheFilter reads filters of the cache.
+func cacheFilter(f api.Filters, now time.Time) (func(api.BuildCache) bool, error) {
 	if err := f.Check("id", "type", "until", "unused-for", "inuse", "shared", "private", "mutable", "immutable", "description", "parent", "parents"); err != nil {
 		return nil, err
 	}
@@ -87,7 +93,7 @@ func (b *Builder) filter(f api.Filters) (func(api.BuildCache) bool, error) {
 			if err != nil {
 				return nil, api.Errorf(api.Invalid, "filter %q is no duration: %q", name, value)
 			}
-			if at := b.now().Add(-d); before.IsZero() || at.Before(before) {
+			if at := now.Add(-d); before.IsZero() || at.Before(before) {
 				before = at
 			}
 		}
@@ -137,7 +143,7 @@ func passes(values []string, ok func(string) bool) bool {
 // Prune drops what of the cache it is asked to, the least recently used first.
 func (b *Builder) Prune(ctx context.Context, o api.BuildPrune) (api.BuildPruned, error) {
 	out := api.BuildPruned{CachesDeleted: []string{}}
-	pass, err := b.filter(o.Filters)
+	pass, err := cacheFilter(o.Filters, b.now())
 	if err != nil {
 		return out, err
 	}
