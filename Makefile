@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz crash bench bench-check docs dist test-dist install quickstart clean
+.PHONY: build check test test-v2 fuzz crash bench bench-check docs picture dist test-dist install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -42,8 +42,12 @@ bench: build ## ours beside PEER="docker=unix://… podman=…", in turn; writes
 bench-check: build ## fails when a ratio is a fifth below that of docs/benchmarks.json
 	$(GO) run ./bench -peer '$(PEER)' -check docs/benchmarks.json $(BENCHFLAGS)
 
-docs: ## docs/reference anew, out of the commands' and flags' own words
+docs: ## docs/reference anew, out of the commands' own words; as root also what the pages' commands print
 	$(GO) test ./cli ./cmd/lighterd ./cmd/lighterhub -run '^TestReference$$' -count=1 -docs.write
+	$(GO) test ./stories -run '^TestDocs$$' -count=1 -docs.write
+
+picture: build ## docs/terminal.svg anew, out of a session in a terminal
+	$(GO) run ./docs/picture -bin bin -o docs/terminal.svg
 
 dist: ## tarballs for amd64 and arm64 and Debian packages, in dist/
 	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' scripts/dist.sh

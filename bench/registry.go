@@ -62,8 +62,8 @@ func registryFolder(e *engine) string { return filepath.Join(filepath.Dir(e.dir)
 
 // serveRegistry starts a docker-registry that e reaches on loopback, and fills it once.
 func serveRegistry(ctx context.Context, e *engine) error {
-	if err := closeRegistry(ctx, e); err != nil {
-		return err
+	if e.registry != nil {
+		return nil
 	}
 	dir := registryFolder(e)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -85,7 +85,7 @@ func serveRegistry(ctx context.Context, e *engine) error {
 	}
 	e.registry = cmd
 	if !e.ours {
-		return nil
+		return answered(ctx)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "store")); err == nil {
 		return nil
@@ -108,6 +108,22 @@ func closeRegistry(_ context.Context, e *engine) error {
 	return errors.Join(cmd.Process.Kill(), ended(cmd.Wait()))
 }
 
+// answered waits until a docker-registry of this namespace listens.
+func answered(ctx context.Context) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		c, err := net.Dial("tcp", registryAddr)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // havePulled pulls the image when it is not there.
 func havePulled(ctx context.Context, e *engine) error {
 	if ids, err := e.output(ctx, "images", "-q", pullName); err != nil || ids != "" {
@@ -125,13 +141,8 @@ func fillRegistry(ctx context.Context, e *engine) error {
 	client := registry.New(registry.Config{})
 	defer client.Close()
 	repo := client.Repository(ref, registry.Credentials{})
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if err = repo.Reach(ctx); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			return err
-		}
+	if err := answered(ctx); err != nil {
+		return err
 	}
 	m := oci.Manifest{SchemaVersion: 2, MediaType: oci.MediaDockerManifest}
 	var diffs []oci.Digest
