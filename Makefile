@@ -47,7 +47,7 @@ docs: ## docs/reference anew, out of the commands' own words; as root also what 
 	$(GO) test ./stories -run '^TestDocs$$' -count=1 -docs.write
 
 picture: build ## docs/terminal.svg anew, out of a session in a terminal
-	$(GO) run ./docs/picture -bin bin -o docs/terminal.svg
+	scripts/picture.sh
 
 dist: ## tarballs for amd64 and arm64 and Debian packages, in dist/
 	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' scripts/dist.sh

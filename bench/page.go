@@ -14,7 +14,7 @@ const pageTop = `# Benchmarks
 ![How many times as fast as Docker](benchmarks.svg)
 
 Each figure is the median of several runs of a whole command, as a user types it, with the least and the most beside it.
-The engines take turns, a few runs each, of which the first is not counted. A **ratio** says how many times as good as the other engine
+The engines take turns, a few runs each, of which the first is not counted unless it takes longer than 3 seconds. A **ratio** says how many times as good as the other engine
 lighter is: its median over ours. **Limit** is what the kernel, or a plain program, needs for the same work without any engine.
 **Asked** is what the project set itself; a row that misses it says so.
 

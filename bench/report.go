@@ -81,7 +81,7 @@ func thisMachine(cache string) machine {
 	m.MemoryGB = (kb + 500_000) / 1_000_000
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	m.Kernel = strings.TrimSpace(string(release))
-	kind, _ := exec.Command("stat", "-f", "-c", "%T", cache).Output()
+	kind, _ := exec.Command("findmnt", "-no", "FSTYPE", "-T", cache).Output() // unknown is empty
 	m.Files = strings.TrimSpace(string(kind))
 	return m
 }
