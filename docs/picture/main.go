@@ -123,10 +123,10 @@ tspan { fill-opacity: 0; animation: come 1ms linear both }
 `
 
 func svg(lines []line) string {
-	width, height := columns*charWidth+2*margin, bar+len(lines)*lineHeight+2*margin
+	width, height := int(columns*charWidth)+2*margin, bar+len(lines)*lineHeight+2*margin
 	w := &strings.Builder{}
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%d" viewBox="0 0 %[1].0f %[2]d" role="img" aria-label="a session in a terminal">`+"\n%s", width, height, style)
-	fmt.Fprintf(w, `<rect width="%.0f" height="%d" rx="8" fill="#151b23"/>`+"\n", width, height)
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="a session in a terminal">`+"\n%s", width, height, style)
+	fmt.Fprintf(w, `<rect width="%d" height="%d" rx="8" fill="#151b23"/>`+"\n", width, height)
 	for i, colour := range []string{"#ff5f56", "#ffbd2e", "#27c93f"} {
 		fmt.Fprintf(w, `<circle cx="%d" cy="16" r="5" fill="%s"/>`, 20+18*i, colour)
 	}
