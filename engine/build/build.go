@@ -16,6 +16,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
 	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/errdefs"
 
 	"lighter/api"
 	"lighter/oci"
@@ -26,6 +27,7 @@ type Builder struct {
 	Deps
 	cache   *cache
 	room    collector
+	commits commitTimes
 	flights flights
 	sent    contexts
 	waiting waiting
@@ -226,6 +228,11 @@ func (j *job) settle() error {
 
 // isSyntax tells an error about the Dockerfile from others.
 func isSyntax(err error) bool {
+	var step *stepError
+	if errors.As(err, &step) {
+		return false
+	}
 	text := err.Error()
-	return strings.Contains(text, "dockerfile parse error") || strings.Contains(text, "failed to parse stage name")
+	return len(errdefs.Sources(err)) > 0 || slices.ContainsFunc([]string{"dockerfile parse error", "failed to parse stage name", "Dockerfile cannot be empty", "no build stage"},
+		func(words string) bool { return strings.Contains(text, words) })
 }

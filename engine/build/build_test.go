@@ -60,7 +60,7 @@ type bench struct {
 	dir  string // the context
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	return newBenchOn(t, func(*store.Root) builderLayers { return &noLayers{} })
 }
 
@@ -70,7 +70,7 @@ type builderLayers interface {
 	image.Layers
 }
 
-func newBenchOn(t *testing.T, open func(*store.Root) builderLayers) *bench {
+func newBenchOn(t testing.TB, open func(*store.Root) builderLayers) *bench {
 	t.Helper()
 	deps := imagetest.Deps(t)
 	layers := open(deps.Root)
@@ -92,7 +92,7 @@ func newBenchOn(t *testing.T, open func(*store.Root) builderLayers) *bench {
 }
 
 // write makes a file of the context.
-func (b *bench) write(t *testing.T, name, text string) {
+func (b *bench) write(t testing.TB, name, text string) {
 	t.Helper()
 	path := filepath.Join(b.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

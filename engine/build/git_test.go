@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -142,5 +143,43 @@ func TestGit(t *testing.T) {
 	}
 	if _, err := os.Stat(b.dir + "/owned"); err == nil {
 		t.Error("a submodule ran a program")
+	}
+}
+
+// The time of a commit is asked for once; another commit is another question.
+func TestCommitTimes(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	dir := t.TempDir()
+	git := func(date string, args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=a", "-c", "user.email=a@b"}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_COMMITTER_DATE="+date)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	var c commitTimes
+	if at, ok := c.of(t.Context(), dir); ok {
+		t.Errorf("a folder without a repository: %v", at)
+	}
+	git("", "init", "-q")
+	if at, ok := c.of(t.Context(), dir); ok {
+		t.Errorf("a repository without a commit: %v", at)
+	}
+	for n, want := range []int64{1_600_000_000, 1_500_000_000} {
+		git(strconv.FormatInt(want, 10)+" +0000", "commit", "-q", "--allow-empty", "-m", "x")
+		for range 2 {
+			if at, ok := c.of(t.Context(), dir); !ok || at.Unix() != want || len(c.known) != n+1 {
+				t.Errorf("%v, %t, want %d: %v", at, ok, want, c.known)
+			}
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, ".git", "objects")); err != nil {
+		t.Fatal(err)
+	}
+	if at, ok := c.of(t.Context(), dir); !ok || at.Unix() != 1_500_000_000 {
+		t.Errorf("git was asked again: %v", at)
 	}
 }

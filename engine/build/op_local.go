@@ -62,7 +62,7 @@ func (s *localSource) tree(ctx context.Context, j *job) (*tree.Source, error) {
 		if t.Stats, err = j.b.stats.of(dir); err != nil {
 			return nil, err
 		}
-		t.Date, _ = commitTime(ctx, dir.Name())
+		t.Date, _ = j.b.commits.of(ctx, dir.Name())
 	}
 	if j.trees == nil {
 		j.trees = map[*localSource]*tree.Source{}

@@ -12,7 +12,7 @@ import (
 )
 
 // Deps is a data root with blobs and events that goes with the test. Layers are the caller's to add.
-func Deps(t *testing.T) image.Deps {
+func Deps(t testing.TB) image.Deps {
 	t.Helper()
 	root, err := store.Open(t.TempDir())
 	if err != nil {
