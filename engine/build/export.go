@@ -116,6 +116,9 @@ func (j export) output(list []*made) (*api.BuildResult, error) {
 		if do == nil {
 			return nil, api.Errorf(api.Invalid, "there is no output of type %q", o.Type)
 		}
+		if err := checkAttrs(o); err != nil {
+			return nil, err
+		}
 		if err := do(j, n, o, list, out); err != nil {
 			return nil, err
 		}
@@ -131,9 +134,6 @@ var exporters = map[string]func(j export, n int, o api.BuildOutput, list []*made
 
 // exportImage keeps the result among the engine's images, and pushes it, when it is asked to.
 func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
-	if len(list) != 1 {
-		return errSeveral
-	}
 	names, err := namesOf(slices.Concat(j.request.Names, split(o.Attrs["name"])))
 	if err != nil {
 		return err
@@ -143,6 +143,12 @@ func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.Buil
 		return api.Errorf(api.Invalid, "tag is needed when pushing to registry")
 	}
 	t := j.chore("exporting to image")
+	if len(list) > 1 && pushed {
+		return t.end(j.pushIndex(t, list, names, out))
+	}
+	if len(list) > 1 {
+		return t.end(errSeveral)
+	}
 	return t.end(func() error {
 		var raw []byte
 		err := t.part("exporting layers", func() (err error) {
@@ -175,7 +181,19 @@ func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.Buil
 	}())
 }
 
-var errSeveral = api.Errorf(api.Invalid, "one output holds one platform: build for one at a time")
+var errSeveral = api.Errorf(api.Invalid, "an image of the engine's is for one platform: build for one at a time, or say --push, or --output type=oci,dest=FILE")
+
+// documents writes those of the images for all platforms.
+func (j export) documents(list []*made) (documents [][]byte, err error) {
+	for _, m := range list {
+		raw, err := j.document(m)
+		if err != nil {
+			return nil, err
+		}
+		documents = append(documents, raw)
+	}
+	return documents, nil
+}
 
 // document writes the image's document of a result.
 func (j export) document(m *made) ([]byte, error) {
@@ -233,7 +251,10 @@ func split(list string) []string {
 
 // about notes what --metadata-file tells of an image.
 func about(out *api.BuildResult, id oci.Digest, names []oci.Reference) error {
-	values := map[string]string{exptypes.ExporterImageConfigDigestKey: string(id), exptypes.ExporterImageDigestKey: string(id)}
+	values := map[string]string{}
+	if id != "" {
+		values[exptypes.ExporterImageConfigDigestKey], values[exptypes.ExporterImageDigestKey] = string(id), string(id)
+	}
 	out.Digest = string(id)
 	for _, ref := range names {
 		out.Names = append(out.Names, ref.String())

@@ -1,13 +1,20 @@
 package build
 
 import (
+	"archive/tar"
 	"context"
+	"encoding/json"
 	"io"
+	"maps"
 	"os"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
 	"lighter/api"
 	"lighter/engine/image"
@@ -33,6 +40,7 @@ type delivery struct {
 type parcel struct {
 	write   func(ctx context.Context, w io.Writer) error
 	top     string
+	several bool // platforms; then top is that of the first
 	release func()
 }
 
@@ -109,53 +117,98 @@ func (b *Builder) Files(_ context.Context, id string, n int) (files *os.File, re
 	if err != nil {
 		return nil, nil, err
 	}
-	if files, err = b.Layers.View(p.top); err != nil {
+	if p.several {
+		err = api.Errorf(api.NotImplemented, "files of several platforms are sent to this client as a tar alone: say type=tar")
+	} else {
+		files, err = b.Layers.View(p.top)
+	}
+	if err != nil {
 		p.release()
 		return nil, nil, err
 	}
 	return files, p.release, nil
 }
 
-// exportFiles leaves the result's files for the client.
+// exportFiles leaves the result's files for the client, those of several platforms in a folder each.
 func exportFiles(j export, n int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
-	if len(list) != 1 {
-		return errSeveral
-	}
 	words := "copying files"
 	if o.Type == "tar" {
 		words = "sending tarball"
 	}
-	top := list[0].top
-	j.b.waiting.leave(j.id, n, &parcel{top: top, release: j.b.hold(top), write: func(ctx context.Context, w io.Writer) error {
-		return j.b.Layers.Export(ctx, top, w)
-	}})
+	p := &parcel{top: list[0].top, several: len(list) > 1}
+	p.write = func(ctx context.Context, w io.Writer) error { return j.b.Layers.Export(ctx, p.top, w) }
+	if p.several {
+		p.write = func(ctx context.Context, w io.Writer) error { return j.files(ctx, list, w) }
+	}
+	j.leave(n, p, list)
 	out.Outputs = append(out.Outputs, n)
 	return j.chore(words).end(nil)
 }
 
+// leave keeps an output for the client, with the layers of all platforms.
+func (j export) leave(n int, p *parcel, list []*made) {
+	var tops []string
+	for _, m := range list {
+		tops = append(tops, m.top)
+	}
+	p.release = j.b.hold(tops...)
+	j.b.waiting.leave(j.id, n, p)
+}
+
+// files writes a tar of all platforms' files: linux_amd64/…, linux_arm64/….
+func (j export) files(ctx context.Context, list []*made, w io.Writer) error {
+	out := tar.NewWriter(w)
+	for _, m := range list {
+		dir := strings.ReplaceAll(m.name, "/", "_")
+		err := j.walk(ctx, m.top, func(h *tar.Header, in io.Reader) error {
+			if h.Name == "/" {
+				h.Mode = 0o755
+			}
+			if h.Name = path.Join(dir, h.Name); h.Typeflag == tar.TypeDir {
+				h.Name += "/"
+			}
+			if h.Typeflag == tar.TypeLink {
+				h.Linkname = path.Join(dir, h.Linkname)
+			}
+			if err := out.WriteHeader(h); err != nil {
+				return err
+			}
+			_, err := io.Copy(out, in)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return out.Close()
+}
+
 // exportArchive leaves an archive of the image for the client, that is Docker's as well as an OCI layout.
 func exportArchive(j export, n int, o api.BuildOutput, list []*made, out *api.BuildResult) error {
-	if len(list) != 1 {
-		return errSeveral
-	}
 	words := "exporting to oci image format"
 	if o.Type == "docker" {
 		words = "exporting to docker image format"
+		if len(list) > 1 {
+			return api.Errorf(api.Invalid, "docker exporter does not currently support exporting manifest lists: say type=oci")
+		}
 	}
 	names, err := namesOf(slices.Concat(j.request.Names, split(o.Attrs["name"])))
 	if err != nil {
 		return err
 	}
-	raw, err := j.document(list[0])
+	documents, err := j.documents(list)
 	if err != nil {
 		return err
 	}
-	top := list[0].top
-	j.b.waiting.leave(j.id, n, &parcel{top: top, release: j.b.hold(top), write: func(ctx context.Context, w io.Writer) error {
-		return image.Builds{Images: j.b.Images}.Archive(ctx, raw, names, w)
-	}})
+	j.leave(n, &parcel{top: list[0].top, several: len(list) > 1, write: func(ctx context.Context, w io.Writer) error {
+		return image.Builds{Images: j.b.Images}.Archive(ctx, documents, names, w)
+	}}, list)
 	out.Outputs = append(out.Outputs, n)
-	return j.chore(words).end(about(out, oci.FromBytes(raw), names))
+	id := oci.Digest("") // of an index, none before it is written
+	if len(list) == 1 {
+		id = oci.FromBytes(documents[0])
+	}
+	return j.chore(words).end(about(out, id, names))
 }
 
 // exportRegistry keeps the image and pushes it under its names.
@@ -187,6 +240,56 @@ func (j export) push(t *chore, names []oci.Reference) error {
 		})
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// pushIndex brings the images of several platforms to the registries of their names, as an index, and keeps none of them.
+func (j export) pushIndex(t *chore, list []*made, names []oci.Reference, out *api.BuildResult) error {
+	documents, err := j.documents(list)
+	if err != nil {
+		return err
+	}
+	var digest oci.Digest
+	for _, ref := range names {
+		auth, err := j.client.Login(j.ctx, ref.Domain)
+		if err != nil {
+			return err
+		}
+		err = t.part("pushing manifest for "+ref.String(), func() (err error) {
+			digest, err = image.Exchange{Images: j.b.Images}.PushIndex(j.ctx, ref, documents, auth, t.pull)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := about(out, "", names); err != nil {
+		return err
+	}
+	out.Digest = string(digest)
+	out.Metadata[exptypes.ExporterImageDigestKey] = json.RawMessage(strconv.Quote(out.Digest))
+	return nil
+}
+
+// asIs are attributes of outputs that ask for what is done anyway, with these values.
+var asIs = map[string][]string{
+	"push-by-digest": {"false"}, "store": {"true"}, "unpack": {"true", "false"}, "name-canonical": {"true", "false"}, "oci-mediatypes": {"true", "false"},
+	"force-compression": {"false"}, "rewrite-timestamp": {"true", "false"}, "platform-split": {"true"}, "tar": {"true", "false"},
+}
+
+// checkAttrs refuses what an output asks for and does not get.
+func checkAttrs(o api.BuildOutput) error {
+	for _, name := range slices.Sorted(maps.Keys(o.Attrs)) {
+		value := o.Attrs[name]
+		switch {
+		case name == "name", name == "push", name == "dest", slices.Contains(asIs[name], value):
+		case name == "compression" && value == map[bool]string{true: "uncompressed", false: "gzip"}[o.Type == "oci" || o.Type == "docker"]:
+		case strings.HasPrefix(name, "annotation"):
+			return api.Errorf(api.NotImplemented, "annotations are not kept here: a label (--label) stays with the image wherever it goes")
+		default:
+			return api.Errorf(api.NotImplemented, "an output of type %s takes no %s=%s here", o.Type, name, value)
 		}
 	}
 	return nil

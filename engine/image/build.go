@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -66,25 +67,61 @@ func (i Builds) retag(id oci.Digest, names []oci.Reference) *Image {
 }
 
 // Archive writes an image, which need not be kept, with these names as Save does; its layers are held by the caller.
-func (i Builds) Archive(ctx context.Context, raw []byte, names []oci.Reference, w io.Writer) error {
-	img, err := newImage(raw)
-	if err != nil {
-		return err
-	}
+// Images of several platforms are one index under the names.
+func (i Builds) Archive(ctx context.Context, documents [][]byte, names []oci.Reference, w io.Writer) error {
 	s := &saving{i: i.Images, blobs: map[string]blob{}, layers: map[oci.Digest]layerSource{}}
 	defer func() {
 		for _, release := range s.holds {
 			release()
 		}
 	}()
-	s.add(img, nil)
-	for _, ref := range names {
-		s.add(img, &ref)
+	for _, document := range documents {
+		img, err := newImage(document)
+		if err != nil {
+			return err
+		}
+		s.add(img, nil)
+		if len(documents) > 1 {
+			continue
+		}
+		for _, ref := range names {
+			s.add(img, &ref)
+		}
 	}
 	if err := s.describe(ctx); err != nil {
 		return err
 	}
+	if len(documents) > 1 {
+		if err := s.gather(names); err != nil {
+			return err
+		}
+	}
 	return s.write(ctx, w)
+}
+
+// gather makes an index of the images, which are for a platform each, and names that. Docker's own list, which knows no platforms,
+// goes: who reads it would take one of them for all.
+func (s *saving) gather(names []oci.Reference) error {
+	for n, img := range s.images {
+		platform := img.Doc.Platform()
+		s.index.Manifests[n].Platform = &platform
+	}
+	raw, err := json.Marshal(s.index)
+	if err != nil {
+		return err
+	}
+	d := described(oci.MediaIndex, raw)
+	s.blobs[d.BlobPath()] = blob{data: raw, mtime: time.Unix(0, 0)}
+	s.index.Manifests, s.manifest = nil, nil
+	for _, ref := range names {
+		named := d
+		named.Annotations = map[string]string{oci.AnnotationImageName: ref.String(), oci.AnnotationRefName: ref.Tag}
+		s.index.Manifests = append(s.index.Manifests, named)
+	}
+	if len(names) == 0 {
+		s.index.Manifests = []oci.Descriptor{d}
+	}
+	return nil
 }
 
 // Stands tells whether an image stands on a stack of layers.

@@ -110,6 +110,10 @@ func (k *packing) seal(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if i.byID(img.ID) == nil { // made to be pushed alone: nothing of it is kept
+		k.syncs.Wait()
+		return raw, k.err
+	}
 	src := source{Manifest: oci.FromBytes(raw)}
 	for _, l := range k.manifest.Layers {
 		src.Layers = append(src.Layers, l.Digest)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -84,34 +85,12 @@ type push struct {
 	tell Tell
 }
 
+// run brings up the image under its name.
 func (p *push) run(ctx context.Context) error {
 	defer p.i.Hold(p.img.Chains...)()
 	defer p.i.holdBlobs(p.img.blobs())()
-	raw, m, err := p.known(ctx)
+	raw, err := p.parts(ctx)
 	if err != nil {
-		return err
-	}
-	var pack *packing
-	if m == nil {
-		pack = p.packing()
-		defer pack.release()
-		m = pack.manifest
-	}
-	ids := make([]string, len(m.Layers))
-	for n, id := range p.img.Doc.DiffIDs() {
-		ids[n] = id.Short()
-		p.tell(step(ids[n], "Preparing"))
-	}
-	if err := p.layers(ctx, m, ids, pack); err != nil {
-		return err
-	}
-	if pack != nil {
-		if raw, err = pack.seal(ctx); err != nil {
-			return err
-		}
-	}
-	document := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.img.Doc.Raw)), nil }
-	if err := p.upload(ctx, registry.Upload{Want: m.Config, Open: document}, ""); err != nil {
 		return err
 	}
 	digest, err := p.repo.PutManifest(ctx, p.ref.Tag, mediaOf(raw), raw)
@@ -125,6 +104,77 @@ func (p *push) run(ctx context.Context) error {
 	p.tell(api.Progress{Status: fmt.Sprintf("%s: digest: %s size: %d", p.ref.Tag, digest, len(raw))})
 	p.tell(api.Progress{ProgressDetail: &api.ProgressDetail{}, Aux: Pushed{Tag: p.ref.Tag, Digest: digest, Size: len(raw)}})
 	return nil
+}
+
+// parts brings up all that the image's manifest names, and gives that.
+func (p *push) parts(ctx context.Context) ([]byte, error) {
+	raw, m, err := p.known(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var pack *packing
+	if m == nil {
+		pack = p.packing()
+		defer pack.release()
+		m = pack.manifest
+	}
+	ids := make([]string, len(m.Layers))
+	for n, id := range p.img.Doc.DiffIDs() {
+		ids[n] = id.Short()
+		p.tell(step(ids[n], "Preparing"))
+	}
+	if err := p.layers(ctx, m, ids, pack); err != nil {
+		return nil, err
+	}
+	if pack != nil {
+		if raw, err = pack.seal(ctx); err != nil {
+			return nil, err
+		}
+	}
+	document := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.img.Doc.Raw)), nil }
+	return raw, p.upload(ctx, registry.Upload{Want: m.Config, Open: document}, "")
+}
+
+// PushIndex brings images of several platforms to a registry, under one name: an index of them. They need not be kept;
+// their layers are held by the caller.
+func (i Exchange) PushIndex(ctx context.Context, ref oci.Reference, documents [][]byte, a api.Auth, tell Tell) (oci.Digest, error) {
+	tell, end := relay(tell)
+	defer end()
+	repo := i.Registry.Repository(ref, credentials(a))
+	if err := repo.Reach(ctx); err != nil {
+		return "", err
+	}
+	index := oci.Index{SchemaVersion: 2, MediaType: oci.MediaIndex}
+	for _, document := range documents {
+		img, err := newImage(document)
+		if err != nil {
+			return "", err
+		}
+		if have := i.byID(img.ID); have != nil {
+			img = have
+		}
+		raw, err := (&push{i: i, ref: ref, img: img, repo: repo, tell: tell}).parts(ctx)
+		if err != nil {
+			return "", err
+		}
+		d := described(mediaOf(raw), raw)
+		if _, err := repo.PutManifest(ctx, string(d.Digest), d.MediaType, raw); err != nil {
+			return "", err
+		}
+		platform := img.Doc.Platform()
+		d.Platform = &platform
+		index.Manifests = append(index.Manifests, d)
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return "", err
+	}
+	return repo.PutManifest(ctx, ref.Tag, oci.MediaIndex, raw)
+}
+
+// described is what an index says of a document.
+func described(media string, raw []byte) oci.Descriptor {
+	return oci.Descriptor{MediaType: media, Digest: oci.FromBytes(raw), Size: int64(len(raw))}
 }
 
 // pin gives an image the name under which its registry knows it for good.

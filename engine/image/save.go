@@ -192,7 +192,7 @@ func (s *saving) image(ctx context.Context, img *savedImage) error {
 	if err != nil {
 		return err
 	}
-	d := oci.Descriptor{MediaType: oci.MediaManifest, Digest: oci.FromBytes(raw), Size: int64(len(raw))}
+	d := described(oci.MediaManifest, raw)
 	s.blobs[d.BlobPath()] = blob{data: raw, mtime: time.Unix(0, 0)}
 	for _, ref := range img.refs {
 		name := ref.FamiliarName()
@@ -245,8 +245,10 @@ func (s *saving) write(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	files := []blob{{data: index}, {data: line(s.manifest)}, {data: []byte(oci.LayoutContent)}}
-	names := []string{oci.IndexFile, manifestFile, oci.LayoutFile}
+	files, names := []blob{{data: index}, {data: []byte(oci.LayoutContent)}}, []string{oci.IndexFile, oci.LayoutFile}
+	if len(s.manifest) > 0 {
+		files, names = slices.Insert(files, 1, blob{data: line(s.manifest)}), slices.Insert(names, 1, manifestFile)
+	}
 	if len(s.repositories) > 0 {
 		files, names = append(files, blob{data: line(s.repositories)}), append(names, repositoriesFile)
 	}
