@@ -44,12 +44,16 @@ func Adopt(ctx context.Context, dir string, o AdoptOptions) (Totals, error) {
 	if err != nil {
 		return Totals{}, errors.Join(err, index.Close())
 	}
-	a := &adopter{AdoptOptions: o, ctx: ctx, out: out, sum: newTarSum(), pack: dirPacker{PackOptions: PackOptions{Layer: true}}, first: map[inode]string{}}
+	sum := newTarSum()
+	a := &adopter{AdoptOptions: o, ctx: ctx, out: out, sum: sum, each: entrySums{tar: sum, out: out, h: sha256.New()}, pack: dirPacker{PackOptions: PackOptions{Layer: true}}, first: map[inode]string{}}
 	err = a.folder(root, "", 0)
 	if err == nil {
 		err = a.finish()
 	}
-	a.sum.close() // once more, should it have failed
+	if err != nil { // else they have ended
+		_ = a.each.close()
+		a.sum.close()
+	}
 	if a.below != nil {
 		a.below.Close()
 	}
@@ -62,6 +66,7 @@ type adopter struct {
 	ctx    context.Context
 	out    *indexWriter
 	sum    *tarSum
+	each   entrySums
 	pack   dirPacker // knows attributes and headers
 	first  map[inode]string
 	header bytes.Buffer
@@ -291,31 +296,29 @@ func (a *adopter) entry(h *tar.Header, f fs.File, size int64) error {
 	}
 	a.sum.write(e.header)
 	if size > 0 {
-		if e.Digest, err = a.content(f, size); err != nil {
+		if err := a.content(f, size); err != nil {
 			return err
 		}
 		a.sum.write(zeroBlock[:padding(size)])
 	}
-	return a.out.entry(e)
+	return a.each.entry(e, size > 0)
 }
 
-// content adds a file's content to the tar, and gives its digest.
-func (a *adopter) content(f fs.File, size int64) (digest [32]byte, err error) {
-	own := sha256.New()
+// content adds a file's content to the tar.
+func (a *adopter) content(f fs.File, size int64) error {
 	for at := int64(0); at < size; {
 		b := a.sum.room(size - at)
 		if _, err := f.ReadAt(b, at); err != nil {
-			return digest, shorter(err)
+			return shorter(err)
 		}
 		if err := a.ctx.Err(); err != nil {
-			return digest, err
+			return err
 		}
-		own.Write(b)
+		a.each.content(b)
 		a.sum.filled(len(b))
 		at += int64(len(b))
 	}
-	own.Sum(digest[:0])
-	return digest, nil
+	return nil
 }
 
 func shorter(err error) error {
@@ -329,6 +332,9 @@ func shorter(err error) error {
 func (a *adopter) finish() error {
 	end := make([]byte, 2*blockSize)
 	a.sum.write(end)
+	if err := a.each.close(); err != nil {
+		return err
+	}
 	if err := a.out.raw(end); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +145,9 @@ func wrote(t testing.TB, s *Store, name string) *Work {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if err := os.MkdirAll(inside(f, path.Dir(name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(inside(f, name), []byte(name), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +222,30 @@ func TestWorkRefusesNamesOfMarks(t *testing.T) {
 	root, s := open(t)
 	if _, err := wrote(t, s, ".wh.etc").Commit(t.Context(), newest); err == nil || !strings.Contains(err.Error(), ".wh.etc") {
 		t.Errorf("commit gives %v", err)
+	}
+	nothingLeft(t, root)
+}
+
+// TestWorkFailsLate refuses a layer of which much was added up already. Nobody goes on with that.
+func TestWorkFailsLate(t *testing.T) {
+	root, s := open(t)
+	w := wrote(t, s, "z/.wh.x")
+	up, err := w.Upper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	for n := range 40 {
+		if err := os.WriteFile(inside(up, fmt.Sprint("f", n)), bytes.Repeat([]byte("much"), 50_000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := runtime.NumGoroutine()
+	if _, err := w.Commit(t.Context(), newest); err == nil || !strings.Contains(err.Error(), "z/.wh.x") {
+		t.Errorf("commit gives %v", err)
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines, %d before", after, before)
 	}
 	nothingLeft(t, root)
 }
