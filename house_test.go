@@ -33,7 +33,7 @@ var floors = []string{
 	`engine/buildkit`,
 	`client server kernel page/chromium`,
 	`cli client/secure dashboard`,
-	`hub/hubtest`,
+	`cli/insight hub/hubtest`,
 	`hub/meta hub/blob`, // the hub, which knows no engine: it stands beside all of the above
 	`hub/account`,
 	`hub/distribution hub/search hub/layers`,

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,6 +39,13 @@ type Config struct {
 	Secure func(ctx context.Context, raw net.Conn, addr string, t *client.TLS) (net.Conn, error)
 	Whole  func(args []string) error
 
+	// Fetch gets a Dockerfile from a URL; nil where Whole is.
+	Fetch func(ctx context.Context, url string) (io.ReadCloser, error)
+
+	// Commands are those that a program may have in it, by name. One that has not becomes
+	// one that has, by Whole.
+	Commands map[string]Full
+
 	// SendFile is that of client.Config.
 	SendFile func(to net.Conn, from *os.File, n int64) (int64, error)
 
@@ -60,6 +68,20 @@ type App struct {
 
 	conf   *configFile
 	engine *client.Client
+}
+
+// Full is a command that only the full program has; args are those behind its name.
+type Full func(ctx context.Context, a *App, args []string) error
+
+// inFull runs a command that not every program has in it.
+func (a *App) inFull(ctx context.Context, name string, args []string) error {
+	if do := a.Commands[name]; do != nil {
+		return do(ctx, a, args)
+	}
+	if a.Whole == nil {
+		return fmt.Errorf("%s is not a part of this program", name)
+	}
+	return a.Whole(append([]string{a.name}, a.Args[1:]...))
 }
 
 // Main runs a command line and gives the exit code.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/client/secure"
 )
 
 // told gives what an engine tells of a small build that fails.
@@ -273,7 +274,7 @@ func TestDockerfileAtURL(t *testing.T) {
 	defer web.Close()
 	o := &buildFlags{source: t.TempDir(), file: web.URL + "/Dockerfile"}
 	r := &api.BuildRequest{Options: map[string]string{}}
-	c, err := o.readContexts(t.Context(), &App{}, r)
+	c, err := o.readContexts(t.Context(), &App{Config: Config{Fetch: secure.Fetch}}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +290,7 @@ func TestDockerfileAtURL(t *testing.T) {
 		t.Errorf("%+v, %v", c.folders, r.Options)
 	}
 	o.file = web.URL + "/nosuch"
-	if _, err := o.readContexts(t.Context(), &App{}, r); err == nil || !strings.Contains(err.Error(), "invalid response status 404") {
+	if _, err := o.readContexts(t.Context(), &App{Config: Config{Fetch: secure.Fetch}}, r); err == nil || !strings.Contains(err.Error(), "invalid response status 404") {
 		t.Errorf("a Dockerfile that is not there: %v", err)
 	}
 }

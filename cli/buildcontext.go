@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,19 +88,13 @@ func (o *buildFlags) dockerfile(ctx context.Context, a *App) (io.ReadCloser, err
 	if !strings.HasPrefix(o.file, "http://") && !strings.HasPrefix(o.file, "https://") {
 		return nil, nil
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.file, nil)
-	if err != nil {
-		return nil, err
+	if a.Fetch != nil {
+		return a.Fetch(ctx, o.file)
 	}
-	answer, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("read the Dockerfile: %w", err)
+	if a.Whole == nil {
+		return nil, fmt.Errorf("read the Dockerfile from %s: this program speaks to the engine alone", o.file)
 	}
-	if answer.StatusCode != http.StatusOK {
-		answer.Body.Close()
-		return nil, fmt.Errorf("read the Dockerfile from %s: invalid response status %d", req.URL.Redacted(), answer.StatusCode)
-	}
-	return answer.Body, nil
+	return nil, a.Whole(append([]string{a.name}, a.Args[1:]...))
 }
 
 // isRemote tells a URL from a path, as Docker does.

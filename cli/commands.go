@@ -62,6 +62,8 @@ func (a *App) commands() []entry {
 		return list
 	}
 	return append(list, []entry{ // which Docker has not
+		{"doctor", newDoctor},
+		{"explain", newExplain},
 		{"web", newWeb},
 	}...)
 }

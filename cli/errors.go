@@ -24,6 +24,9 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// Exit is an error that prints nothing and has an exit code.
+func Exit(code int) error { return &exitError{code: code} }
+
 // withHelp words an error of `run` and `create` as Docker does.
 func withHelp(a *App, err error, command string) string {
 	return fmt.Sprintf("%s: %v\n\nRun '%s %s --help' for more information", a.name, err, a.name, command)

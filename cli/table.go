@@ -63,6 +63,12 @@ func cellWidth(b []byte) int {
 	return n
 }
 
+// Width counts the columns of a terminal that a text takes.
+func Width(s string) int { return cellWidth([]byte(s)) }
+
+// Ellipsis cuts a text to a width, the last column of which is then "…".
+func Ellipsis(s string, width int) string { return ellipsis(s, width) }
+
 // wideRunes are the ranges that take two columns: East Asian wide and full-width
 // characters and emoji (Unicode, EastAsianWidth.txt).
 var wideRunes = [...][2]rune{

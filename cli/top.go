@@ -16,6 +16,9 @@ func newTop(a *App) *cobra.Command {
 		Annotations:           map[string]string{aliases: "container top, top"},
 		ValidArgsFunction:     a.completeContainers(running),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.inFull(cmd.Context(), "top", nil)
+			}
 			c, err := a.Client()
 			if err != nil {
 				return err
@@ -33,5 +36,11 @@ func newTop(a *App) *cobra.Command {
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
+	if !a.docker() {
+		cmd.Args, cmd.Use, cmd.Short = cobra.ArbitraryArgs, "top [CONTAINER [ps OPTIONS]]", "Show all containers as they live, or list the processes of one"
+		cmd.Long = "Show all containers as they live: CPU, memory, network and disk, with graphs of the last two minutes.\n" +
+			"The keys are q to quit; c, m, n, d, p and a to sort by CPU, memory, network, disk, processes and name;\n" +
+			"r to reverse; j, k and the arrows to scroll. With a CONTAINER, list its processes, as ps does."
+	}
 	return cmd
 }

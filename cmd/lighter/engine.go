@@ -95,5 +95,5 @@ func whole(args []string) error {
 	if err == nil {
 		err = proc.Replace(program, append([]string{program, "cli"}, args...), os.Environ())
 	}
-	return fmt.Errorf("speak TLS: %w", err)
+	return fmt.Errorf("become lighterd, which has more in it: %w", err)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"lighter/cli"
+	"lighter/cli/insight"
 	"lighter/client/secure"
 	"lighter/linux/fs"
 )
@@ -14,6 +15,6 @@ import (
 func commandLine(args []string, in, out, err *os.File) int {
 	return cli.Main(context.Background(), cli.Config{
 		Args: args, In: in, Out: out, Err: err,
-		Interrupt: cli.Interrupt, MakeNode: fs.Mknodat, Secure: secure.Wrap,
+		Interrupt: cli.Interrupt, Commands: insight.Commands(examine), MakeNode: fs.Mknodat, Secure: secure.Wrap, Fetch: secure.Fetch,
 	})
 }
