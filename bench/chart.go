@@ -10,12 +10,12 @@ import (
 
 // The picture's measures, in pixels.
 const (
-	chartWidth = 860
-	labelWidth = 200
+	chartWidth = 940
+	labelWidth = 250
 	barHeight  = 15
 	rowGap     = 9
 	chartTop   = 74
-	textWidth  = 190 // what is written behind the longest bar
+	textWidth  = 240 // what is written behind the longest bar
 )
 
 const chartStyle = `<style>
@@ -41,9 +41,11 @@ func (r *report) chart() string {
 	most, height := 1.0, chartTop
 	for _, f := range shown {
 		for _, e := range append([]version{r.Engines[0]}, others...) {
-			most = max(most, f.against(base, e.Name))
+			if n := f.against(base, e.Name); n > 0 {
+				most, height = max(most, n), height+barHeight+1
+			}
 		}
-		height += (1+len(others))*(barHeight+1) + rowGap
+		height += rowGap
 	}
 	height += 10
 	unit := float64(chartWidth-labelWidth-textWidth) / most
@@ -63,10 +65,8 @@ func (r *report) chart() string {
 		for _, e := range others {
 			if n := f.against(base, e.Name); n > 0 {
 				bar(w, y, "other", unit*n, fmt.Sprintf("%s   %s %s", times(n), e.Name, f.amount(f.Sides[e.Name].Median)))
-			} else {
-				text(w, "value", labelWidth+4, y+12, "start", e.Name+": not measured")
+				y += barHeight + 1
 			}
-			y += barHeight + 1
 		}
 		y += rowGap
 	}

@@ -17,7 +17,7 @@ import (
 var networkRows = []row{
 	{name: "run --rm -p 127.0.0.1:28080:80 true", asked: 15, runs: 20, once: command("run", "--rm", "-p", "127.0.0.1:28080:80", "bench:busybox", "true")},
 	{name: "run --rm true on a network of one's own", asked: 15, runs: 20, prepare: network, once: command("run", "--rm", "--network", "bench-net", "bench:busybox", "true"), after: dropNetwork},
-	{name: "network create, rm", asked: 5, runs: 20, chart: "network create, rm", once: createNetwork},
+	{name: "network create, rm", asked: 5, runs: 20, once: createNetwork},
 	{name: "DNS: 100,000 queries by 50 clients", asked: 1, runs: 3, prepare: havePair, once: inPair("dns", "127.0.0.11:53", "bench-server", "100000", "50")},
 	{name: "DNS: 20,000 queries by one client", asked: 1, runs: 3, prepare: havePair, once: inPair("dns", "127.0.0.11:53", "bench-server", "20000", "1")},
 	{name: loopRow, runs: 3, alone: true, prepare: havePair, once: inServer("tcp-get", "127.0.0.1:9000", "4000")},

@@ -33,6 +33,6 @@ lighter update --publish 8081:80 web
 curl -s http://127.0.0.1:8081/
 lighter diff busybox hello
 lighter run --name hungry -m 16m busybox tail /dev/zero
-lighter ps -a --format 'table {{.Names}}\t{{.Status}}\t{{.Ports}}'
+lighter ps -a --format 'table {{.Names}}\t{{.Status}}'
 TYPED
 mv "$work/svg" docs/terminal.svg
