@@ -22,7 +22,7 @@ const module = "lighter"
 var floors = []string{
 	`api oci task netspec page docs`,
 	`linux/fs linux/cgroup linux/proc linux/seccomp linux/net`,
-	`store runtime/init`,
+	`store runtime/init policy`,
 	`store/content store/archive store/logfile registry runtime`,
 	`store/layer store/tree keeper runtime/oci`,
 	`engine/event`,

@@ -129,6 +129,15 @@ func (a *archives) compare(w http.ResponseWriter, r *request) error {
 	if number == nil {
 		number = new(int)
 	}
-	list, err := a.engine().Compare(r.Context(), r.query.Get("from"), to, *number)
+	from := r.query.Get("from")
+	for _, side := range []*string{&from, &to} {
+		if *side == "" {
+			continue
+		}
+		if *side, err = r.grant.either(*side); err != nil {
+			return err
+		}
+	}
+	list, err := a.engine().Compare(r.Context(), from, to, *number)
 	return ok(w, list, err)
 }

@@ -71,6 +71,9 @@ func (b *builds) build(w http.ResponseWriter, r *request) error {
 	if err := r.mustJSON(w, &req); err != nil {
 		return err
 	}
+	if err := r.grant.build(&req); err != nil {
+		return err
+	}
 	for name, c := range req.Contexts {
 		if err := sameFolder(name, c, req.Machine); err != nil {
 			return err
@@ -264,7 +267,7 @@ func (b *builds) cancel(w http.ResponseWriter, r *request) error {
 // usage puts the builder's cache into what GET /system/df tells.
 func (sys *system) buildUsage(r *request, du *api.DiskUsage) (err error) {
 	du.BuildCache = []api.BuildCache{}
-	if b := sys.s.config.Builds; b != nil {
+	if b := sys.s.config.Builds; b != nil && !r.grant.bound() { // steps have no labels
 		list, err := b.Usage(r.Context())
 		if err != nil {
 			return err

@@ -24,6 +24,9 @@ func (b *builds) classic(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := r.grant.build(req); err != nil {
+		return err
+	}
 	ctx, cancel := untilStop(r.Context())
 	defer cancel()
 	if id := r.query.Get("buildid"); id != "" {

@@ -8,12 +8,13 @@ import (
 	"net/http"
 
 	"lighter/api"
+	"lighter/engine/buildkit"
 )
 
 // BuildKit speaks BuildKit's protocol on connections that are taken out of HTTP's hands.
 type BuildKit interface {
 	// ServeControl has the client call us; the connection is BuildKit's from then on.
-	ServeControl(conn net.Conn)
+	ServeControl(conn net.Conn, begin buildkit.Begin)
 	// ServeSession has us call the client, until the connection ends. The header says what it offers.
 	ServeSession(conn net.Conn, header http.Header) error
 }
@@ -65,7 +66,11 @@ func (b *builds) control(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	b.s.config.BuildKit.ServeControl(conn)
+	var begin buildkit.Begin
+	if b.s.watch != nil {
+		begin = b.s.watch.builds(b.s, r)
+	}
+	b.s.config.BuildKit.ServeControl(conn, begin)
 	return nil
 }
 

@@ -39,9 +39,14 @@ func (a *archives) commit(w http.ResponseWriter, r *request) error {
 		}
 		o.Repo, o.Tag = ref.FamiliarName(), ref.Tag
 	}
-	id, err := a.engine().Commit(r.Context(), r.query.Get("container"), o)
+	from, err := r.grant.container(r.query.Get("container"), true, false)
 	if err != nil {
 		return err
 	}
+	id, err := a.engine().Commit(r.Context(), from, o)
+	if err != nil {
+		return err
+	}
+	r.note(id)
 	return writeJSON(w, http.StatusCreated, api.ID{ID: id})
 }

@@ -16,7 +16,7 @@ type containers struct {
 func (c *containers) engine() *container.Containers { return c.s.config.Containers }
 
 func (c *containers) list(w http.ResponseWriter, r *request) error {
-	filters, err := r.filters()
+	filters, err := r.ownFilters()
 	if err != nil {
 		return err
 	}
@@ -94,10 +94,14 @@ func (c *containers) create(w http.ResponseWriter, r *request) error {
 			return err
 		}
 	}
+	if err := r.grant.create(r, &body); err != nil {
+		return err
+	}
 	made, err := c.engine().Create(r.Context(), r.query.Get("name"), body, platform)
 	if err != nil {
 		return err
 	}
+	r.note(made.ID)
 	made.Warnings = append(made.Warnings, warnings...)
 	if made.Warnings == nil {
 		made.Warnings = []string{}
@@ -181,7 +185,7 @@ func (c *containers) remove(w http.ResponseWriter, r *request) error {
 }
 
 func (c *containers) prune(w http.ResponseWriter, r *request) error {
-	filters, err := r.filters()
+	filters, err := r.ownFilters()
 	if err != nil {
 		return err
 	}

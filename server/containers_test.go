@@ -140,7 +140,9 @@ func (noShm) Remove(string) error                { return nil }
 func (noShm) Known() []string                    { return nil }
 
 // newEngine serves containers whose kernel is made of folders.
-func newEngine(t *testing.T) (sock string) {
+func newEngine(t *testing.T) (sock string) { return engineServer(t).listen(t) }
+
+func engineServer(t testing.TB) *Server {
 	s := newServer(t)
 	dir := t.TempDir()
 	w := &world{clients: map[task.Name][]task.Client{}}
@@ -159,7 +161,7 @@ func newEngine(t *testing.T) (sock string) {
 		}
 	}
 	s.config.Containers = cs
-	return s.listen(t)
+	return s
 }
 
 // call sends one request and gives the answer's status and body.

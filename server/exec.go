@@ -6,6 +6,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/container"
+	"lighter/policy"
 )
 
 // execs answers for programs run in running containers.
@@ -25,6 +26,9 @@ func (e *execs) create(w http.ResponseWriter, r *request) error {
 	}
 	if r.older("1.42") {
 		body.ConsoleSize = nil
+	}
+	if err := r.grant.needs(policy.OfExec(&body)); err != nil {
+		return err
 	}
 	id, err := e.engine().ExecCreate(r.Context(), r.name, body)
 	if err != nil {
@@ -83,6 +87,7 @@ func (e *execs) start(w http.ResponseWriter, r *request) error {
 	client := h.client()
 	client.Stdin, client.Stdout, client.Stderr, client.Framed = true, true, true, !tty
 	if err := e.engine().ExecStart(r.Context(), r.name, body, &client); err != nil {
+		r.noteFailure(err)
 		h.fail(err, !tty)
 		return nil
 	}

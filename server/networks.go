@@ -17,7 +17,7 @@ type networks struct {
 func (n *networks) engine() *network.Networks { return n.s.config.Networks }
 
 func (n *networks) list(w http.ResponseWriter, r *request) error {
-	f, err := r.filters()
+	f, err := r.ownFilters()
 	if err != nil {
 		return err
 	}
@@ -43,10 +43,14 @@ func (n *networks) create(w http.ResponseWriter, r *request) error {
 	if r.older("1.48") {
 		body.EnableIPv4 = nil
 	}
+	if err := r.grant.network(&body); err != nil {
+		return err
+	}
 	made, err := n.engine().Create(r.Context(), body)
 	if err != nil {
 		return err
 	}
+	r.note(made.ID)
 	return writeJSON(w, http.StatusCreated, made)
 }
 
@@ -58,7 +62,12 @@ func (n *networks) connect(w http.ResponseWriter, r *request) error {
 	if e := body.EndpointConfig; e != nil && r.older("1.48") {
 		e.GwPriority = 0
 	}
-	return container.Connect(r.Context(), n.s.config.Containers, body.Container, r.name, body.EndpointConfig)
+	id, err := r.grant.container(body.Container, false, false)
+	if err != nil {
+		return err
+	}
+	r.note(id)
+	return container.Connect(r.Context(), n.s.config.Containers, id, r.name, body.EndpointConfig)
 }
 
 func (n *networks) disconnect(w http.ResponseWriter, r *request) error {
@@ -66,7 +75,12 @@ func (n *networks) disconnect(w http.ResponseWriter, r *request) error {
 	if err := r.mustJSON(w, &body); err != nil {
 		return err
 	}
-	return container.Disconnect(r.Context(), n.s.config.Containers, body.Container, r.name, body.Force)
+	id, err := r.grant.container(body.Container, false, false)
+	if err != nil {
+		return err
+	}
+	r.note(id)
+	return container.Disconnect(r.Context(), n.s.config.Containers, id, r.name, body.Force)
 }
 
 func (n *networks) remove(w http.ResponseWriter, r *request) error {
@@ -74,7 +88,7 @@ func (n *networks) remove(w http.ResponseWriter, r *request) error {
 }
 
 func (n *networks) prune(w http.ResponseWriter, r *request) error {
-	f, err := r.filters()
+	f, err := r.ownFilters()
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"lighter/api"
+	"lighter/policy"
 )
 
 // Bounds of a request that is no upload.
@@ -27,6 +30,10 @@ type request struct {
 	name    string // what {name} in the route's path stands for; may hold slashes
 	version string // of the API that the client speaks: "1.51"
 	query   url.Values
+
+	who   policy.Who // who asks, where somebody wants to know
+	grant *grant     // nil: there is no policy
+	entry *entry     // nil: there is no audit log, or it is no request for it
 }
 
 // older reports whether the client speaks an API older than v.
@@ -96,6 +103,15 @@ func (r *request) filters() (api.Filters, error) {
 	return api.ParseFilters(r.query.Get("filters"))
 }
 
+// ownFilters are filters that let pass the client's things alone.
+func (r *request) ownFilters() (api.Filters, error) {
+	f, err := r.filters()
+	if err != nil {
+		return nil, err
+	}
+	return r.grant.own(f), nil
+}
+
 // sent reports whether the request has a body, or may have one.
 func (r *request) sent() bool { return r.Body != nil && r.ContentLength != 0 }
 
@@ -162,6 +178,27 @@ func (r *request) decode(w http.ResponseWriter, v any) error {
 	}
 	return nil
 }
+
+// readAhead reads a body that must be JSON, within the bounds that decode has, for decode to find it.
+func (r *request) readAhead(w http.ResponseWriter) error {
+	if !r.sent() {
+		return nil
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(jsonTime))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSON))
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return tooLarge()
+	}
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), &broken{err}))
+	return nil
+}
+
+// broken is a body from where it could not be read on.
+type broken struct{ err error }
+
+func (b *broken) Read([]byte) (int, error) { return 0, cmp.Or(b.err, io.EOF) }
 
 func tooLarge() error {
 	return api.Errorf(api.Invalid, "invalid JSON: the request body is larger than %d MB", maxJSON>>20)

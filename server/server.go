@@ -25,6 +25,7 @@ import (
 	"lighter/engine/image"
 	"lighter/engine/network"
 	"lighter/engine/volume"
+	"lighter/policy"
 )
 
 // Timeouts of connections. Each connection has a goroutine of its own, so a slow
@@ -41,6 +42,7 @@ type Server struct {
 	log     *slog.Logger
 	table   map[string][]route // by method, in the order of the table
 	product string             // the Server header
+	watch   *watch             // nil: nobody looks at requests but who answers them
 
 	pumps sync.WaitGroup // hijacked connections that we carry ourselves
 }
@@ -73,6 +75,10 @@ type Config struct {
 	Link func() (api.WebLink, error)
 	// Done is called after each request; it may be nil.
 	Done func()
+
+	Policy *policy.Policy                     // nil: who can connect may do all
+	Audit  *Audit                             // nil: none
+	Peer   func(net.Conn) (policy.Who, error) // who is at the other end of a unix socket, for these two
 }
 
 // New makes a Server.
@@ -82,6 +88,7 @@ func New(c Config) *Server {
 		log:     c.Log,
 		table:   map[string][]route{},
 		product: fmt.Sprintf("Docker/%s (linux)", api.DockerVersion),
+		watch:   newWatch(c),
 	}
 	for _, r := range s.routes() {
 		s.table[r.method] = append(s.table[r.method], r)
@@ -103,6 +110,9 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		ErrorLog:                     log.New(quiet{s.log}, "", 0),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 		DisableGeneralOptionsHandler: true,
+	}
+	if s.watch != nil {
+		web.ConnContext = s.watch.note
 	}
 	silent := watchSilent(web)
 	ended := make(chan error, len(listeners))
@@ -206,7 +216,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		defer s.config.Done()
 	}
 	r := &request{Request: hr, name: name, version: version}
-	if err := s.answer(route, w, r); err != nil {
+	var err error
+	if s.watch == nil {
+		err = s.answer(route, w, r)
+	} else {
+		err = s.watch.answer(s, route, w, r)
+	}
+	if err != nil {
 		if status := api.KindOf(err).Status(); status == http.StatusInternalServerError {
 			s.log.Error("request ended in an error", "method", hr.Method, "path", hr.URL.Path, "error", err)
 		}

@@ -34,6 +34,7 @@ func (c *containers) attach(w http.ResponseWriter, r *request) error {
 		return e
 	}
 	if err != nil {
+		r.noteFailure(err)
 		h.refuse(err)
 		return nil
 	}
@@ -45,6 +46,7 @@ func (c *containers) attach(w http.ResponseWriter, r *request) error {
 		Logs: r.flag("logs"), Stream: r.flag("stream"), DetachKeys: keys, Client: client,
 		Accept: func() error { accepted = true; return h.accept(r, r.streamType(tty), nil) },
 	})
+	r.noteFailure(err)
 	switch {
 	case err != nil && !accepted:
 		h.refuse(err)

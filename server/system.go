@@ -48,6 +48,9 @@ func (sys *system) webLink(w http.ResponseWriter, r *request) error {
 	if sys.s.config.Link == nil {
 		return api.Errorf(api.Unavailable, "this engine serves no dashboard: start it as lighterd --web 127.0.0.1:8080")
 	}
+	if err := r.grant.whole("open the dashboard, where all may be done"); err != nil {
+		return err
+	}
 	link, err := sys.s.config.Link()
 	return ok(w, link, err)
 }
@@ -115,7 +118,7 @@ func (sys *system) events(w http.ResponseWriter, r *request) error {
 	if !q.Until.IsZero() && q.Until.Before(q.Since) {
 		return api.Errorf(api.Invalid, "`since` time (%s) cannot be after `until` time (%s)", r.query.Get("since"), r.query.Get("until"))
 	}
-	if q.Filters, err = r.filters(); err != nil {
+	if q.Filters, err = r.ownFilters(); err != nil {
 		return err
 	}
 	ctx, cancel := untilStop(r.Context())

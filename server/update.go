@@ -20,6 +20,9 @@ func (c *containers) update(w http.ResponseWriter, r *request) error {
 	if p := body.PidsLimit; p != nil && *p <= 0 {
 		*p = 0 // no limit, however it was written
 	}
+	if err := r.grant.update(r, &body); err != nil {
+		return err
+	}
 	done, err := c.engine().Control().Update(r.Context(), r.name, body)
 	return ok(w, done, err)
 }

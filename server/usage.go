@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 
 	"lighter/api"
 	"lighter/engine/container"
@@ -33,7 +34,7 @@ func (sys *system) diskUsage(w http.ResponseWriter, r *request) error {
 }
 
 func (sys *system) containerUsage(r *request, du *api.DiskUsage) error {
-	list, err := sys.s.config.Containers.List(r.Context(), container.ListOptions{All: true, Size: true})
+	list, err := sys.s.config.Containers.List(r.Context(), container.ListOptions{All: true, Size: true, Filters: r.grant.own(api.Filters{})})
 	if err != nil {
 		return err
 	}
@@ -65,6 +66,7 @@ func (sys *system) imageUsage(r *request, du *api.DiskUsage) error {
 
 func (sys *system) volumeUsage(r *request, du *api.DiskUsage) (err error) {
 	du.Volumes, err = sys.s.config.Volumes.Usage(r.Context())
+	du.Volumes = slices.DeleteFunc(du.Volumes, func(v *api.Volume) bool { return !r.grant.owns(v.Labels) })
 	if du.Volumes == nil {
 		du.Volumes = []*api.Volume{}
 	}

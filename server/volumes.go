@@ -15,7 +15,7 @@ type volumes struct {
 func (v *volumes) engine() *volume.Volumes { return v.s.config.Volumes }
 
 func (v *volumes) list(w http.ResponseWriter, r *request) error {
-	f, err := r.filters()
+	f, err := r.ownFilters()
 	if err != nil {
 		return err
 	}
@@ -31,10 +31,14 @@ func (v *volumes) create(w http.ResponseWriter, r *request) error {
 	if body.ClusterVolumeSpec != nil && !r.older("1.42") {
 		return noSwarm(w, r)
 	}
+	if err := r.grant.volume(&body); err != nil {
+		return err
+	}
 	made, err := v.engine().Create(r.Context(), body)
 	if err != nil {
 		return err
 	}
+	r.note(made.Name)
 	return writeJSON(w, http.StatusCreated, made)
 }
 
@@ -54,7 +58,7 @@ func (*volumes) update(http.ResponseWriter, *request) error {
 
 // prune removes unnamed volumes; clients before 1.42 mean all that nobody uses.
 func (v *volumes) prune(w http.ResponseWriter, r *request) error {
-	f, err := r.filters()
+	f, err := r.ownFilters()
 	if err != nil {
 		return err
 	}

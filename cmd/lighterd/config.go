@@ -70,6 +70,7 @@ type config struct {
 	Net netConfig `json:"-"` // its keys stand beside the others
 	registryConfig
 	tlsConfig
+	watchConfig
 
 	passed   map[string]*net.UnixListener // by systemd, by path
 	file     string                       // --config-file
@@ -83,7 +84,7 @@ type config struct {
 // Each is refused, on the command line and in the file, under either spelling.
 var later = map[string]string{
 	"allow-direct-routing":         "containers' unpublished ports are never open to the host's network: -o com.docker.network.bridge.gateway_mode_ipv4=routed opens those of one network",
-	"authorization-plugin":         "lighter runs no plugins",
+	"authorization-plugin":         "lighter runs no plugins: --policy FILE says who may do what",
 	"ip-forward-no-drop":           "lighter never changes the policy of the host's own chains",
 	"userland-proxy-path":          "the engine listens on published ports itself",
 	"network-control-plane-mtu":    "lighter has no swarm mode",
@@ -142,8 +143,12 @@ func (c *config) flags() *pflag.FlagSet {
 	f.BoolVar(&c.RawLogs, "raw-logs", false, "Log without colours, as always")
 	f.StringArrayVar(&c.Labels, "label", nil, "A key=value label of the engine, shown by info")
 	c.tlsConfig.flags(f)
+<<<<<<< HEAD
 	f.StringVar(&c.Web, "web", "", "Serve the dashboard at HOST:PORT, as 127.0.0.1:8080; lighter web prints a link that signs in")
 	f.BoolVar(&c.WebPlain, "web-plain", false, "Serve it without TLS where others reach it, too")
+=======
+	c.watchConfig.flags(f)
+>>>>>>> 6d05ae8 (lighterd: --policy says who may do what, --audit notes who did)
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local, none, syslog, journald, fluentd or gelf")
 	f.Var(mapFlag(c.LogOpts), "log-opt", "A default key=value option of the log driver")
 	f.BoolVar(&c.Init, "init", false, "Run an init in every container that does not say otherwise")
@@ -318,7 +323,8 @@ func (c *config) check() error {
 	if c.Debug {
 		c.LogLevel = "debug"
 	}
-	if err := errors.Join(c.readProfile(), c.checkRuntimes()); err != nil {
+	_, policyErr := c.watchConfig.load()
+	if err := errors.Join(c.readProfile(), c.checkRuntimes(), policyErr); err != nil {
 		return err
 	}
 	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {

@@ -116,6 +116,9 @@ func (p *parts) reload(args []string, level *slog.LevelVar) {
 			slog.Error("the certificates stay as they were: " + err.Error())
 		}
 	}
+	if err := p.reloadWatch(c); err != nil {
+		slog.Error(err.Error())
+	}
 	level.Set(c.level())
 	p.mu.Lock()
 	p.facts.Labels = append([]string{}, c.Labels...)

@@ -126,6 +126,9 @@ func (e *execOp) allowed(j *job) error {
 			return api.Errorf(api.Invalid, "%s is not allowed: the build needs --allow %[1]s", row.what)
 		}
 	}
+	if parent := e.Meta.CgroupParent; parent != "" && parent != j.request.Options["cgroup-parent"] {
+		return api.Errorf(api.Invalid, "a step in the control group %q is not allowed: the build needs --cgroup-parent %[1]s", parent)
+	}
 	for _, d := range e.CdiDevices {
 		if !d.Optional {
 			return api.Errorf(api.NotImplemented, "required CDI device %q is not registered: RUN --device has no devices here yet", d.Name)

@@ -59,11 +59,16 @@ func (c *control) Status(r *controlapi.StatusRequest, stream grpc.ServerStreamin
 }
 
 // Solve does a build.
-func (c *control) Solve(ctx context.Context, r *controlapi.SolveRequest) (*controlapi.SolveResponse, error) {
+func (c *control) Solve(ctx context.Context, r *controlapi.SolveRequest) (_ *controlapi.SolveResponse, err error) {
 	request, err := requestOf(r)
 	if err != nil {
 		return nil, err
 	}
+	end, err := begin(ctx, request)
+	if err != nil {
+		return nil, status.Error(codes.PermissionDenied, err.Error())
+	}
+	defer func() { end(err) }()
 	feed, ok := c.feeds.begin(r.Ref)
 	if !ok {
 		return nil, status.Errorf(codes.AlreadyExists, "a build %s is under way", r.Ref)

@@ -78,7 +78,12 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	controlapi.RegisterControlServer(s.grpc, s.control)
 	gwpb.RegisterLLBBridgeServer(s.grpc, gate)
 	s.ctx, s.stop = context.WithCancel(ctx)
-	s.http = &http.Server{Handler: s.grpc, Protocols: &http.Protocols{}, BaseContext: func(net.Listener) context.Context { return s.ctx }}
+	s.http = &http.Server{
+		Handler: s.grpc, Protocols: &http.Protocols{}, BaseContext: func(net.Listener) context.Context { return s.ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, beginKey{}, c.(*judged).begin) // handed gives no others
+		},
+	}
 	s.http.Protocols.SetUnencryptedHTTP2(true)
 	s.serving.Go(func() { s.http.Serve(s.handed) }) // until Close
 	return s, nil
@@ -92,13 +97,35 @@ func (s *Server) Close() {
 	s.serving.Wait()
 }
 
-// ServeControl serves calls on a connection that speaks HTTP/2; it is the server's from then on.
-func (s *Server) ServeControl(conn net.Conn) {
+// ServeControl serves calls on a connection that speaks HTTP/2; it is the server's from then on. Each build
+// that is asked for there is let begin by a function, and its end told to what that gives; nil lets all.
+func (s *Server) ServeControl(conn net.Conn, begin Begin) {
 	select {
-	case s.handed.conns <- conn:
+	case s.handed.conns <- &judged{conn, begin}:
 	case <-s.handed.over:
 		conn.Close()
 	}
+}
+
+// Begin decides on a build, or on a prune of the cache, for which there is no request. What it gives is called
+// at the end.
+type Begin func(*api.BuildRequest) (end func(error), err error)
+
+// judged is a connection with who decides on what is asked for there.
+type judged struct {
+	net.Conn
+	begin Begin
+}
+
+// beginKey is where the context of a connection's calls keeps it.
+type beginKey struct{}
+
+// begin asks whether a build may be.
+func begin(ctx context.Context, r *api.BuildRequest) (end func(error), err error) {
+	if b, ok := ctx.Value(beginKey{}).(Begin); ok && b != nil {
+		return b(r)
+	}
+	return func(error) {}, nil
 }
 
 // handed is a listener to which connections come that were accepted elsewhere.

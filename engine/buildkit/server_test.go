@@ -70,7 +70,7 @@ func dial(t *testing.T, b *builder) (*grpc.ClientConn, session.Dialer) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(grpcerrors.UnaryClientInterceptor),
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
 			ours, theirs := net.Pipe()
-			s.ServeControl(theirs)
+			s.ServeControl(theirs, nil)
 			return ours, nil
 		}))
 	if err != nil {

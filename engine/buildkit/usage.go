@@ -48,7 +48,7 @@ func textStamp(text string) *timestamppb.Timestamp {
 }
 
 // Prune drops what the cache can do without, and tells what went.
-func (c *control) Prune(r *controlapi.PruneRequest, stream grpc.ServerStreamingServer[controlapi.UsageRecord]) error {
+func (c *control) Prune(r *controlapi.PruneRequest, stream grpc.ServerStreamingServer[controlapi.UsageRecord]) (err error) {
 	filters, err := filtersOf(r.Filter)
 	if err != nil {
 		return err
@@ -56,6 +56,11 @@ func (c *control) Prune(r *controlapi.PruneRequest, stream grpc.ServerStreamingS
 	if r.KeepDuration > 0 {
 		filters.Add("unused-for", time.Duration(r.KeepDuration).String())
 	}
+	end, err := begin(stream.Context(), nil)
+	if err != nil {
+		return status.Error(codes.PermissionDenied, err.Error())
+	}
+	defer func() { end(err) }()
 	before, err := c.config.Builder.Usage(stream.Context(), nil)
 	if err != nil {
 		return err

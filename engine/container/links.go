@@ -30,15 +30,9 @@ func (d *draft) links() ([]linkTo, error) {
 	}
 	var list []linkTo
 	for _, l := range d.host.Links {
-		name, alias, ok := strings.Cut(l, ":")
-		if !ok {
-			alias = name
-		}
-		if strings.HasPrefix(alias, "/") { // /web:/app/db, as inspect shows it
-			alias = alias[strings.LastIndex(alias, "/")+1:]
-		}
-		if name == "" || alias == "" {
-			return nil, invalid("bad format for links: %s", l)
+		name, alias, err := parseLink(l)
+		if err != nil {
+			return nil, err
 		}
 		c, err := d.cs.index.find(name)
 		if err != nil {
@@ -53,6 +47,21 @@ func (d *draft) links() ([]linkTo, error) {
 		d.cs.linked.Store(true)
 	}
 	return list, nil
+}
+
+// parseLink reads container[:alias].
+func parseLink(l string) (ref, alias string, err error) {
+	ref, alias, ok := strings.Cut(l, ":")
+	if !ok {
+		alias = ref
+	}
+	if strings.HasPrefix(alias, "/") { // /web:/app/db, as inspect shows it
+		alias = alias[strings.LastIndex(alias, "/")+1:]
+	}
+	if ref == "" || alias == "" {
+		return "", "", invalid("bad format for links: %s", l)
+	}
+	return ref, alias, nil
 }
 
 // linked finds the containers that one is linked to. All must run.
