@@ -90,13 +90,13 @@ var safe = []string{"name", "force", "v", "signal", "t", "tag", "repo", "fromIma
 // newEntry is what is known of a request before it is done.
 func newEntry(r *request, to route) *entry {
 	e := &entry{begun: time.Now(), Client: r.who.String(), Method: r.Method, Route: to.path, Object: r.name}
-	if r.grant != nil {
+	if r.grant != nil && !r.who.Engine {
 		e.Client = r.grant.who.Name
 	}
 	e.Time = e.begun.UTC().Format(time.RFC3339Nano)
 	if r.who.Local {
 		e.UID, e.PID = &r.who.UID, r.who.PID
-	} else {
+	} else if !r.who.Engine {
 		e.Addr = r.RemoteAddr
 	}
 	if c := r.who.Cert; c != nil {

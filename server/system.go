@@ -45,11 +45,11 @@ func (sys *system) version(w http.ResponseWriter, _ *request) error {
 
 // webLink makes an address that signs a browser in at the dashboard, once.
 func (sys *system) webLink(w http.ResponseWriter, r *request) error {
-	if sys.s.config.Link == nil {
-		return api.Errorf(api.Unavailable, "this engine serves no dashboard: start it as lighterd --web 127.0.0.1:8080")
-	}
 	if err := r.grant.whole("open the dashboard, where all may be done"); err != nil {
 		return err
+	}
+	if sys.s.config.Link == nil {
+		return api.Errorf(api.Unavailable, "this engine serves no dashboard: start it as lighterd --web 127.0.0.1:8080")
 	}
 	link, err := sys.s.config.Link()
 	return ok(w, link, err)

@@ -143,12 +143,9 @@ func (c *config) flags() *pflag.FlagSet {
 	f.BoolVar(&c.RawLogs, "raw-logs", false, "Log without colours, as always")
 	f.StringArrayVar(&c.Labels, "label", nil, "A key=value label of the engine, shown by info")
 	c.tlsConfig.flags(f)
-<<<<<<< HEAD
 	f.StringVar(&c.Web, "web", "", "Serve the dashboard at HOST:PORT, as 127.0.0.1:8080; lighter web prints a link that signs in")
 	f.BoolVar(&c.WebPlain, "web-plain", false, "Serve it without TLS where others reach it, too")
-=======
 	c.watchConfig.flags(f)
->>>>>>> 6d05ae8 (lighterd: --policy says who may do what, --audit notes who did)
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "How containers' output is kept by default: json-file, local, none, syslog, journald, fluentd or gelf")
 	f.Var(mapFlag(c.LogOpts), "log-opt", "A default key=value option of the log driver")
 	f.BoolVar(&c.Init, "init", false, "Run an init in every container that does not say otherwise")

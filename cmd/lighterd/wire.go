@@ -255,17 +255,12 @@ func (p *parts) openServer(context.Context) error {
 	conf := server.Config{
 		Done: func() { slimmer.Reset(slimTime) },
 		Log:  slog.Default(), Events: p.events, Containers: p.containers, Images: p.images, Networks: p.networks, Volumes: p.volumes, Builds: builds{p.builds}, BuildKit: p.buildkit,
-<<<<<<< HEAD
 		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair, Borrow: fs.BorrowFile, Link: p.link(),
-	})
-=======
-		Info: p.info, Version: serverVersion(p.facts.KernelVersion), Pair: proc.Pair,
 	}
 	if err := p.openWatch(&conf); err != nil {
 		return err
 	}
 	p.server = server.New(conf)
->>>>>>> 6d05ae8 (lighterd: --policy says who may do what, --audit notes who did)
 	return nil
 }
 
