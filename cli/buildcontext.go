@@ -21,6 +21,7 @@ import (
 
 	"lighter/api"
 	"lighter/client"
+	"lighter/oci"
 )
 
 // buildContexts are the files that a build reads: folders of this machine, which an engine on it reads in
@@ -219,15 +220,10 @@ func (c *buildContexts) named(s string, r *api.BuildRequest) error {
 	kind, rest, scheme := strings.Cut(value, "://")
 	switch {
 	case scheme && kind == "oci-layout":
-		path, tail := rest, ""
-		if n := strings.IndexAny(rest, ":@"); n >= 0 {
-			path, tail = rest[:n], rest[n:]
+		var err error
+		if value, err = c.layout(rest); err != nil {
+			return fmt.Errorf("failed to get build context %s: %w", name, err)
 		}
-		path, err := filepath.Abs(path)
-		if err != nil {
-			return err
-		}
-		value = "oci-layout://" + path + tail
 	case !scheme && !isRemote(value):
 		st, err := os.Stat(value)
 		if err != nil || !st.IsDir() {
@@ -241,6 +237,42 @@ func (c *buildContexts) named(s string, r *api.BuildRequest) error {
 	}
 	r.Options["context:"+name] = value
 	return nil
+}
+
+// layout takes an OCI layout, PATH[:TAG][@DIGEST], as a folder of its own, and says which image of it is meant.
+func (c *buildContexts) layout(spec string) (string, error) {
+	path, id, digested := strings.Cut(spec, "@")
+	tag := ""
+	if at := strings.LastIndexByte(path, ':'); at > strings.LastIndexByte(path, '/') {
+		path, tag = path[:at], path[at+1:]
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if !digested {
+		raw, err := os.ReadFile(filepath.Join(path, oci.IndexFile))
+		if err != nil {
+			return "", err
+		}
+		_, index, err := oci.ParseManifest(raw)
+		if err == nil && index == nil {
+			err = errors.New("it is a manifest and no index")
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s/%s: %w", path, oci.IndexFile, err)
+		}
+		n := slices.IndexFunc(index.Manifests, func(d oci.Descriptor) bool {
+			return tag == "" && len(index.Manifests) == 1 || d.Annotations[oci.AnnotationRefName] == cmp.Or(tag, "latest")
+		})
+		if n < 0 {
+			return "", fmt.Errorf("could not find reference %q in %s", cmp.Or(tag, "latest"), path)
+		}
+		id = string(index.Manifests[n].Digest)
+	}
+	store := fmt.Sprintf("layout%d", len(c.folders))
+	c.folders[store] = buildFolder{path: path}
+	return "oci-layout://" + store + "@" + id, nil
 }
 
 // inPlace says of each folder where it is, so that an engine of this machine reads it there.

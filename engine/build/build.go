@@ -163,11 +163,6 @@ func (j *job) ask() (*client.Result, error) {
 	if options == nil {
 		options = map[string]string{}
 	}
-	for name, value := range options {
-		if strings.HasPrefix(name, "context:") && strings.HasPrefix(value, "oci-layout:") {
-			return nil, errLayout
-		}
-	}
 	if err := j.b.gatewayHosts(options); err != nil {
 		return nil, err
 	}

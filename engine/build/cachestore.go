@@ -111,7 +111,7 @@ func (c *folderCache) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.Open(name)
+	f, err := regular(root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,17 @@ func (c *folderCache) open(_ context.Context, d oci.Descriptor) (io.ReadCloser, 
 		return nil, err
 	}
 	defer root.Close()
-	return root.Open(d.BlobPath())
+	return regular(root, d.BlobPath())
+}
+
+// regular opens a file that is one: a pipe in its place would be waited for.
+func regular(root *os.Root, name string) (*os.File, error) {
+	if st, err := root.Stat(name); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", name)
+	}
+	return root.Open(name)
 }
 
 func (c *folderCache) has(_ context.Context, d oci.Descriptor) bool {

@@ -24,11 +24,8 @@ var sources = map[string]func(*pb.Op, *pb.SourceOp) (op, error){
 	"http":         newHTTPSource,
 	"https":        newHTTPSource,
 	"git":          newGitSource,
-	"oci-layout":   func(*pb.Op, *pb.SourceOp) (op, error) { return nil, errLayout },
+	"oci-layout":   newLayoutSource,
 }
-
-// errLayout is the answer to a context that is an image on the client's machine.
-var errLayout = api.Errorf(api.NotImplemented, "an OCI layout is not read as a build context: load it (lighter load) and name it as docker-image://NAME")
 
 // newOp gives what a vertex of a definition does.
 func newOp(o *pb.Op) (op, error) {

@@ -403,7 +403,7 @@ func (l *loading) manifest(d oci.Descriptor, names []string, depth int) (*Image,
 	case depth > deepest:
 		return nil, fmt.Errorf("indexes in the archive are nested more than %d deep", deepest)
 	case index != nil:
-		best := bestFor(l.wanted(), index.Manifests)
+		best := Best(l.wanted(), index.Manifests)
 		if best == nil {
 			return nil, fmt.Errorf("no image in %s is for the platform %s", d.Digest, l.wanted())
 		}

@@ -2,9 +2,9 @@ package image
 
 import "lighter/oci"
 
-// bestFor chooses the manifest for a platform: the closest of those that run there, nil
+// Best chooses the manifest for a platform: the closest of those that run there, nil
 // for none. What is said about other manifests (attestations) is no image.
-func bestFor(wanted oci.Platform, list []oci.Descriptor) *oci.Descriptor {
+func Best(wanted oci.Platform, list []oci.Descriptor) *oci.Descriptor {
 	var best *oci.Descriptor
 	least := 0
 	for n := range list {

@@ -165,7 +165,7 @@ func (p *pull) choose(ctx context.Context, raw []byte, depth int) (*oci.Manifest
 	case depth > deepest:
 		return nil, nil, fmt.Errorf("indexes are nested more than %d deep", deepest)
 	case index != nil:
-		best := bestFor(p.platform, index.Manifests)
+		best := Best(p.platform, index.Manifests)
 		if best == nil {
 			return nil, nil, api.Errorf(api.NotFound, "no matching manifest for %s in the manifest list entries", p.platform)
 		}
