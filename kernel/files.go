@@ -10,17 +10,37 @@ import (
 
 	"lighter/engine/container"
 	"lighter/linux/fs"
+	"lighter/linux/proc"
+	"lighter/store/archive"
 )
 
 // Views opens containers' file systems as container.Views asks for.
 type Views struct{}
 
 // Running opens the root of a running container.
-func (Views) Running(id string, pid int) (*os.File, error) {
-	return fs.ProcessRoot(pid, func(cgroups string) error {
-		_, err := groupOf(cgroups, id)
+func (Views) Running(id string, pid int) (root *os.File, ids *archive.IDs, err error) {
+	root, err = fs.ProcessRoot(pid, func(cgroups string) (err error) {
+		if _, err = groupOf(cgroups, id); err == nil {
+			ids, err = idsOf(pid)
+		}
 		return err
 	})
+	return root, ids, err
+}
+
+// idsOf tells of the user namespace of a process; nil when it is ours.
+func idsOf(pid int) (*archive.IDs, error) {
+	theirs, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/user")
+	if err != nil {
+		return nil, err
+	}
+	ours, err := os.Readlink("/proc/self/ns/user")
+	if err != nil || ours == theirs {
+		return nil, err
+	}
+	var ids archive.IDs
+	ids.UIDs, ids.GIDs, err = proc.ReadIDs(pid)
+	return &ids, err
 }
 
 // Compose lays files and folders of the host over a container's root.

@@ -14,7 +14,9 @@ import (
 )
 
 // Mounts does with mounts what container.Mounts asks for.
-type Mounts struct{}
+type Mounts struct {
+	Users *fs.Users // of remapped containers; nil for none
+}
 
 func (Mounts) Copy(root *os.File, path, to string) error {
 	from, err := fs.OpenInRoot(root, path, fs.PathOnly, 0)
@@ -69,7 +71,7 @@ func (Mounts) Beneath(dir *os.File, path string) (*os.File, error) {
 	return fs.Clone(at, "", true)
 }
 
-func (Mounts) Attach(id string, pid int, m specs.Mount, source *os.File) error {
+func (k Mounts) Attach(id string, pid int, m specs.Mount, source *os.File) error {
 	mount, err := runtime.Detached(&m, source)
 	if err != nil {
 		return err
@@ -80,13 +82,25 @@ func (Mounts) Attach(id string, pid int, m specs.Mount, source *os.File) error {
 		return err
 	}
 	return within(id, pid, func(root *os.File) error {
-		target, err := fs.PlaceInRoot(root, m.Destination, kind.IsDir())
+		target, err := k.place(root, m.Destination, kind.IsDir())
 		if err != nil {
 			return err
 		}
 		defer target.Close()
 		return fs.MoveMount(mount, target)
 	})
+}
+
+// place opens what a mount is to cover, and makes what is not there for the container's root.
+func (k Mounts) place(root *os.File, path string, dir bool) (target *os.File, err error) {
+	make := func() error {
+		target, err = fs.PlaceInRoot(root, path, dir)
+		return err
+	}
+	if kind, err := fs.Stat(root); k.Users == nil || err != nil || kind.Uid != k.Users.UID {
+		return target, errors.Join(err, make())
+	}
+	return target, fs.As(k.Users.UID, k.Users.GID, make)
 }
 
 func (Mounts) Detach(id string, pid int, path string) error {

@@ -316,16 +316,16 @@ func (n *Network) Drop(l netspec.Link) error {
 }
 
 // Sandbox makes a network namespace with lo up and these interfaces in it. It is gone
-// when nobody has it open or is in it.
-func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.File, error) {
+// when nobody has it open or is in it. It belongs to the user namespace users; nil is ours.
+func (n *Network) Sandbox(ctx context.Context, users *os.File, ifs []netspec.Interface) (*os.File, error) {
 	if err := errors.Join(ctx.Err(), n.open()); err != nil {
 		return nil, err
 	}
 	var first netspec.Interface // none: a plain namespace
-	if len(ifs) > 0 && ifs[0].Kind == "veth" {
+	if len(ifs) > 0 && ifs[0].Kind == "veth" && users == nil {
 		first, ifs = ifs[0], ifs[1:]
 	}
-	s, err := n.ready(first)
+	s, err := n.ready(first, users)
 	if err != nil {
 		return nil, err
 	}
@@ -343,7 +343,10 @@ func (n *Network) Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.Fil
 }
 
 // ready gives a namespace with this interface, or without any if it is the zero one.
-func (n *Network) ready(i netspec.Interface) (*space, error) {
+func (n *Network) ready(i netspec.Interface, users *os.File) (*space, error) {
+	if users != nil {
+		return n.prepareFor(users)
+	}
 	k := kindOf(i)
 	s, waited, err := n.pool.take(k)
 	if err != nil || k == (kind{}) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lighter/linux/net"
+	"lighter/linux/proc"
 	"lighter/netspec"
 )
 
@@ -77,14 +78,7 @@ const loopback = 1
 func (n *Network) prepare(k kind) (*space, error) {
 	s := &space{}
 	var err error
-	s.space, err = net.NewSpace(func() error {
-		if err := s.dial(); err != nil {
-			return err
-		}
-		var b net.Batch
-		b.SetLink(loopback, "lo", net.Change{Up: true})
-		return s.conn.Do(&b)
-	})
+	s.space, err = net.NewSpace(s.begin)
 	if err == nil && k != (kind{}) {
 		s.veth, err = n.newVeth(s, k, "eth0")
 	}
@@ -93,6 +87,30 @@ func (n *Network) prepare(k kind) (*space, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// prepareFor makes one, with lo alone, that belongs to a user namespace.
+func (n *Network) prepareFor(users *os.File) (*space, error) {
+	f, err := proc.NetSpace(users)
+	if err != nil {
+		return nil, err
+	}
+	s := &space{space: f}
+	if err := net.In(f, s.begin); err != nil {
+		n.discard(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin opens the sockets and takes lo up. The thread is inside.
+func (s *space) begin() error {
+	if err := s.dial(); err != nil {
+		return err
+	}
+	var b net.Batch
+	b.SetLink(loopback, "lo", net.Change{Up: true})
+	return s.conn.Do(&b)
 }
 
 // newVeth makes a pair: one end on the bridge, one in the namespace, both up, so that

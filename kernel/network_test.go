@@ -78,7 +78,7 @@ func bring(t testing.TB, n *Network, l netspec.Link) {
 
 func sandbox(t testing.TB, n *Network, ifs ...netspec.Interface) *os.File {
 	t.Helper()
-	ns, err := n.Sandbox(context.Background(), ifs)
+	ns, err := n.Sandbox(context.Background(), nil, ifs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,16 +293,16 @@ func TestMacvlan(t *testing.T) {
 	}
 	i := onBridge(4, "10.9.0.9/16")
 	i.Kind, i.Parent, i.MTU = "macvlan", "card0", 9000
-	if _, err := n.Sandbox(context.Background(), []netspec.Interface{i}); err == nil || !strings.Contains(err.Error(), "larger than") {
+	if _, err := n.Sandbox(context.Background(), nil, []netspec.Interface{i}); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("an MTU larger than the parent's: %v", err)
 	}
 	i.MTU, i.Mode = 0, "nosuch"
-	if _, err := n.Sandbox(context.Background(), []netspec.Interface{i}); err == nil || !strings.Contains(err.Error(), "nosuch") {
+	if _, err := n.Sandbox(context.Background(), nil, []netspec.Interface{i}); err == nil || !strings.Contains(err.Error(), "nosuch") {
 		t.Errorf("an unknown mode: %v", err)
 	}
 	i.Kind, i.Mode = "ipvlan", "l2"
 	i.MAC = ""
-	if _, err := n.Sandbox(context.Background(), []netspec.Interface{i}); err != nil && !strings.Contains(err.Error(), "CONFIG_IPVLAN is missing") {
+	if _, err := n.Sandbox(context.Background(), nil, []netspec.Interface{i}); err != nil && !strings.Contains(err.Error(), "CONFIG_IPVLAN is missing") {
 		t.Errorf("ipvlan: %v", err)
 	}
 	if err := n.Bring(netspec.Link{Kind: "macvlan", Name: "card0.10", Made: true}); err != nil && !strings.Contains(err.Error(), "CONFIG_VLAN_8021Q is missing") {
@@ -326,7 +326,7 @@ func BenchmarkSandbox(b *testing.B) {
 				bring(b, n, bridge0)
 				n.pool.closed = cold
 				for b.Loop() {
-					ns, err := n.Sandbox(context.Background(), ifs)
+					ns, err := n.Sandbox(context.Background(), nil, ifs)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -346,7 +346,7 @@ func BenchmarkDNS(b *testing.B) {
 	n, _ := host(b)
 	for b.Loop() {
 		b.StopTimer()
-		ns, err := n.Sandbox(context.Background(), nil)
+		ns, err := n.Sandbox(context.Background(), nil, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -384,7 +384,7 @@ func TestAnnounced(t *testing.T) {
 	neighbour := sandbox(t, n, onBridge(9, "10.9.0.9/16", "fd09::9/64"))
 	for number := range 2 {
 		i := onBridge(1+number, "10.9.0.2/16", "fd09::2/64")
-		ns, err := n.Sandbox(context.Background(), []netspec.Interface{i})
+		ns, err := n.Sandbox(context.Background(), nil, []netspec.Interface{i})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func NewShm(dir string) (*Shm, error) {
 func (s *Shm) path(id string) string { return filepath.Join(s.dir, id) }
 
 // Make mounts a container's shared memory, and gives its folder. What was there is gone.
-func (s *Shm) Make(id string, size int64) (string, error) {
+func (s *Shm) Make(id string, size int64, uid, gid int) (string, error) {
 	if err := s.Remove(id); err != nil {
 		return "", err
 	}
@@ -45,7 +45,7 @@ func (s *Shm) Make(id string, size int64) (string, error) {
 	if err := os.MkdirAll(s.path(id), 0o700); err != nil {
 		return "", fmt.Errorf("make shared memory: %w", err)
 	}
-	m, err := fs.Tmpfs(fmt.Sprintf("mode=1777,size=%d", size), int(fs.NoSuid|fs.NoDev|fs.NoExec))
+	m, err := fs.Tmpfs(fmt.Sprintf("mode=1777,size=%d,uid=%d,gid=%d", size, uid, gid), int(fs.NoSuid|fs.NoDev|fs.NoExec))
 	if err != nil {
 		return "", fmt.Errorf("make shared memory: %w", err)
 	}

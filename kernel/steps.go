@@ -26,6 +26,8 @@ type Steps struct {
 	// Notes is a folder of the exec root: a file a step that runs, which says where its cgroup is. It
 	// is written before there is anything to clean up.
 	Notes string
+
+	Users *fs.Users // whose ids the steps have; nil: the host's
 }
 
 // endTime is how long the end of a step that was killed is waited for.
@@ -46,7 +48,7 @@ func (s Steps) Run(ctx context.Context, step task.Step) (exit task.Exit, err err
 	o := runtime.Options{Rootfs: step.Rootfs, Sources: step.Sources, Stdout: step.Stdout, Stderr: step.Stderr}
 	spec := step.Spec
 	if len(step.Files) > 0 {
-		laid, err := layFiles(step)
+		laid, err := s.layFiles(step)
 		if err != nil {
 			return exit, err
 		}
@@ -159,7 +161,7 @@ func (l *laid) close() {
 
 // layFiles puts a step's files into a tmpfs that stands nowhere, and makes each a mount of the spec, after all others.
 // Of a kernel that can, they are never swapped out: some are secrets.
-func layFiles(step task.Step) (_ *laid, err error) {
+func (s Steps) layFiles(step task.Step) (_ *laid, err error) {
 	size := len(step.Files)*4096 + 1<<16
 	for _, f := range step.Files {
 		size += len(f.Data) + 4096
@@ -193,6 +195,11 @@ func layFiles(step task.Step) (_ *laid, err error) {
 			return nil, fmt.Errorf("lay %s for a step: %w", f.Path, err)
 		}
 		l.opened = append(l.opened, src)
+		if s.Users != nil {
+			if err := fs.MapIDs(src, s.Users.Space, false); err != nil {
+				return nil, fmt.Errorf("lay %s for a step: %w", f.Path, err)
+			}
+		}
 		l.sources[f.Path] = src
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: f.Path, Type: "bind", Source: f.Path, Options: append([]string{"bind"}, f.Options...)})
 	}

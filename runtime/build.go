@@ -90,15 +90,17 @@ func (b *builder) start() (*Process, error) {
 		b.cgroup,     // begins to make it, which takes as long as all else here
 		b.enter,      // namespaces that are joined, and those made by the child itself
 		b.early,      // what is written through the host's /proc
-		b.root,       // mounts
-		b.devices,    // in /dev, which is mounted now
-		b.terminal,   // on the container's own devpts
-		b.sysctls,    // through the container's own procfs, before parts of it are masked
-		b.conceal,    // masked and read-only paths
-		b.pivot,      // from here on the host's files are out of reach
-		b.names,      // host name, loopback
-		b.program,    // where it lies, HOME
-		b.settle,     // session, stdio, descriptors, working folder
+		b.become,
+		b.guard,    // which a change of users ends
+		b.root,     // mounts
+		b.devices,  // in /dev, which is mounted now
+		b.terminal, // on the container's own devpts
+		b.sysctls,  // through the container's own procfs, before parts of it are masked
+		b.conceal,  // masked and read-only paths
+		b.pivot,    // from here on the host's files are out of reach
+		b.names,    // host name, loopback
+		b.program,  // where it lies, HOME
+		b.settle,   // session, stdio, descriptors, working folder
 		b.credentials,
 		b.exec,
 		b.joinCgroup, // before all others: a cgroup namespace is rooted where we are
@@ -116,7 +118,7 @@ func (b *builder) start() (*Process, error) {
 
 // run starts the plan and tells of the process.
 func (b *builder) run(pid *os.File) (*Process, error) {
-	o := proc.Options{New: b.space.made, Pid: pid, Between: b.between()}
+	o := proc.Options{New: b.space.made, Pid: pid, User: b.space.user, Between: b.between()}
 	if b.join != nil {
 		o.Cgroup = b.join.Into
 	}
@@ -194,12 +196,17 @@ func (b *base) joinCgroup() error {
 	return nil
 }
 
-// early is what the host's /proc is needed for.
-func (b *builder) early() error {
+// guard has the child die with us.
+func (b *builder) guard() error {
 	// A copied child outlives the thread that made it; a sharing one holds that thread.
 	if !b.plan.Copied() {
 		b.plan.Add("follow the parent's death", proc.ParentDeath(9))
 	}
+	return nil
+}
+
+// early is what the host's /proc is needed for.
+func (b *builder) early() error {
 	if adj := b.process.OOMScoreAdj; adj != nil {
 		f := b.plan.Add("open oom_score_adj", proc.Open(proc.Num(proc.Here), "/proc/self/oom_score_adj", proc.WriteOnly, 0))
 		w := b.plan.Add(fmt.Sprintf("set oom_score_adj to %d", *adj), proc.Write(f.Fd(), fmt.Append(nil, *adj)))

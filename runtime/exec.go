@@ -80,7 +80,7 @@ func (b *builder) enterContainer(t Target, join uint64) (*Process, error) {
 	if err := b.execCgroup(t); err != nil {
 		return nil, err
 	}
-	if err := b.early(); err != nil {
+	if err := errors.Join(b.guard(), b.early()); err != nil {
 		return nil, err
 	}
 	if err := b.execTerminal(host); err != nil {

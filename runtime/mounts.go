@@ -45,7 +45,7 @@ func (b *files) root() (err error) {
 	if cwd := b.process.Cwd; cwd != "" && cwd != "/" {
 		// Made when it is missing. What stands in the way, the child's chdir will tell.
 		at, err := b.tree.find(cwd, func(in *os.File, name string, _ bool) error {
-			return b.owned(in, name, fs.Mkdirat(in, name, 0o755))
+			return b.asRoot(func() error { return fs.Mkdirat(in, name, 0o755) })
 		})
 		if err == nil && at.file != nil {
 			at.file.Close()
@@ -253,7 +253,8 @@ func (b *files) mapOwners(kind string, data []string) []string {
 // kernelFS mounts proc and sysfs, which must lie where they are said to: through a
 // link, they or what masks them could end up elsewhere.
 func (b *files) kernelFS(m *specs.Mount, o mountOptions) error {
-	if m.Type == "sysfs" && b.ids.mapped() && b.space.made&proc.NewNet == 0 {
+	theirs := b.space.made&proc.NewNet != 0 || b.space.user != nil && b.space.own(specs.NetworkNamespace)
+	if m.Type == "sysfs" && b.ids.mapped() && !theirs {
 		// Only the owner of a network namespace may mount sysfs for it.
 		bind := *m
 		bind.Source = "/sys"

@@ -1,13 +1,10 @@
 package runtime
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -22,6 +19,7 @@ type namespaces struct {
 	later  uint64 // by the child itself
 	joined []joined
 	pid    *os.File // joined at its birth
+	user   *os.File // the same
 	has    map[specs.LinuxNamespaceType]bool
 }
 
@@ -47,7 +45,7 @@ var namespaceFlags = map[specs.LinuxNamespaceType]uint64{
 
 // kernelName is what /proc/PID/ns calls a kind.
 var kernelName = map[specs.LinuxNamespaceType]string{specs.PIDNamespace: "pid", specs.NetworkNamespace: "net",
-	specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.CgroupNamespace: "cgroup"}
+	specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.CgroupNamespace: "cgroup", specs.UserNamespace: "user"}
 
 // namespaces sorts out what the spec wants.
 func (b *builder) namespaces() error {
@@ -77,7 +75,7 @@ func (b *builder) namespaces() error {
 	if b.space.made&proc.NewMount == 0 {
 		return errors.New("a container needs a mount namespace of its own")
 	}
-	if len(b.spec.Linux.UIDMappings)+len(b.spec.Linux.GIDMappings) > 0 && b.space.made&proc.NewUser == 0 {
+	if len(b.spec.Linux.UIDMappings)+len(b.spec.Linux.GIDMappings) > 0 && !b.space.own(specs.UserNamespace) {
 		return errors.New("user namespace mappings without a user namespace of its own")
 	}
 	if b.space.pid != nil && b.space.made&proc.NewUser == 0 && procForPid() {
@@ -85,11 +83,25 @@ func (b *builder) namespaces() error {
 			return err
 		}
 	}
-	b.ids = mapping{uids: b.spec.Linux.UIDMappings, gids: b.spec.Linux.GIDMappings}
-	if b.space.made&proc.NewUser == 0 {
+	switch {
+	case b.space.user != nil:
+		return proc.Visit(proc.Options{User: b.space.user}, func(pid int) (err error) {
+			b.ids, err = readMapping(pid)
+			return err
+		})
+	case b.space.made&proc.NewUser == 0:
 		return nil
 	}
+	b.ids = mapping{uids: ids(b.spec.Linux.UIDMappings), gids: ids(b.spec.Linux.GIDMappings)}
 	return b.ids.find()
+}
+
+func ids(list []specs.LinuxIDMapping) []proc.IDs {
+	out := make([]proc.IDs, len(list))
+	for i, m := range list {
+		out[i] = proc.IDs{Inside: m.ContainerID, Outside: m.HostID, Count: m.Size}
+	}
+	return out
 }
 
 // hide keeps the process out of the sight of those who run in the PID namespace that
@@ -120,7 +132,7 @@ var procForPid = sync.OnceValue(func() bool {
 
 func (b *builder) joinNamespace(ns specs.LinuxNamespace, flag uint64) error {
 	switch ns.Type {
-	case specs.MountNamespace, specs.UserNamespace, specs.TimeNamespace:
+	case specs.MountNamespace, specs.TimeNamespace:
 		return fmt.Errorf("joining the %s namespace %s is not supported: a container has its own, or the host's", ns.Type, ns.Path)
 	}
 	f, err := b.own(os.Open(ns.Path))
@@ -132,8 +144,14 @@ func (b *builder) joinNamespace(ns specs.LinuxNamespace, flag uint64) error {
 			b.space.has[ns.Type] = false // the host's, by another name
 		}
 	}
-	if ns.Type == specs.PIDNamespace {
+	switch {
+	case ns.Type == specs.PIDNamespace:
 		b.space.pid = f
+		return nil
+	case ns.Type == specs.UserNamespace && !b.space.has[ns.Type]:
+		return nil // nobody can enter the one that he is in
+	case ns.Type == specs.UserNamespace:
+		b.space.user = f
 		return nil
 	}
 	b.space.joined = append(b.space.joined, joined{ns.Type, flag, f})
@@ -148,8 +166,13 @@ func (b *builder) enter() error {
 	if b.space.later != 0 {
 		b.plan.Add("make namespaces", proc.Unshare(b.space.later))
 	}
+	return nil
+}
+
+// become makes the child root of its user namespace. Until then it is nobody there, but
+// still root of the host for its own files in /proc.
+func (b *builder) become() error {
 	if b.ids.mapped() {
-		// Until now we are nobody there.
 		b.plan.Add("become root of the user namespace", proc.Gid(0))
 		b.plan.Add("become root of the user namespace", proc.Uid(0))
 	}
@@ -172,16 +195,8 @@ func (b *builder) between() func(pid int) error {
 	}
 	return func(pid int) error {
 		if maps {
-			dir := filepath.Join("/proc", fmt.Sprint(pid))
-			for name, ids := range map[string][]specs.LinuxIDMapping{"gid_map": b.ids.gids, "uid_map": b.ids.uids} {
-				var text bytes.Buffer
-				for _, m := range ids {
-					fmt.Fprintf(&text, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
-				}
-				// One write: the kernel takes no second.
-				if err := os.WriteFile(filepath.Join(dir, name), text.Bytes(), 0); err != nil {
-					return err
-				}
+			if err := proc.WriteIDs(pid, b.ids.uids, b.ids.gids); err != nil {
+				return err
 			}
 		}
 		if b.o.Created != nil {
@@ -194,7 +209,7 @@ func (b *builder) between() func(pid int) error {
 // mapping is a user namespace's map from the container's ids to the host's. The
 // zero mapping is for containers without one.
 type mapping struct {
-	uids, gids []specs.LinuxIDMapping
+	uids, gids []proc.IDs
 	root       struct{ uid, gid int }
 	on         bool
 }
@@ -215,18 +230,8 @@ func (m *mapping) find() (err error) {
 
 // readMapping reads the maps of a process's user namespace.
 func readMapping(pid int) (m mapping, err error) {
-	for name, to := range map[string]*[]specs.LinuxIDMapping{"uid_map": &m.uids, "gid_map": &m.gids} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
-		if err != nil {
-			return m, err
-		}
-		for line := range strings.Lines(string(text)) {
-			var r specs.LinuxIDMapping
-			if _, err := fmt.Sscan(line, &r.ContainerID, &r.HostID, &r.Size); err != nil {
-				return m, fmt.Errorf("%s of process %d: %w", name, pid, err)
-			}
-			*to = append(*to, r)
-		}
+	if m.uids, m.gids, err = proc.ReadIDs(pid); err != nil {
+		return m, err
 	}
 	return m, m.find()
 }
@@ -236,17 +241,17 @@ func (m *mapping) uid(id uint32) (int, error) { return m.id(m.uids, id, "user") 
 
 func (m *mapping) gid(id uint32) (int, error) { return m.id(m.gids, id, "group") }
 
-func (m *mapping) id(maps []specs.LinuxIDMapping, id uint32, what string) (int, error) {
+func (m *mapping) id(maps []proc.IDs, id uint32, what string) (int, error) {
 	if !m.on {
 		return int(id), nil
 	}
-	i := slices.IndexFunc(maps, func(r specs.LinuxIDMapping) bool {
-		return id >= r.ContainerID && uint64(id) < uint64(r.ContainerID)+uint64(r.Size)
+	i := slices.IndexFunc(maps, func(r proc.IDs) bool {
+		return id >= r.Inside && uint64(id) < uint64(r.Inside)+uint64(r.Count)
 	})
 	if i < 0 {
 		return 0, fmt.Errorf("%s id %d is not mapped in the user namespace", what, id)
 	}
-	return int(maps[i].HostID) + int(id-maps[i].ContainerID), nil
+	return int(maps[i].Outside) + int(id-maps[i].Inside), nil
 }
 
 // propagation reads a word such as rslave.

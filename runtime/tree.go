@@ -128,9 +128,9 @@ func (b *files) target(name string, dir bool) (spot, error) {
 	at, err := b.tree.find(name, func(in *os.File, name string, last bool) error {
 		made = last
 		if last && !dir {
-			return b.owned(in, name, fs.Createat(in, name, 0o644))
+			return b.asRoot(func() error { return fs.Createat(in, name, 0o644) })
 		}
-		return b.owned(in, name, fs.Mkdirat(in, name, 0o755))
+		return b.asRoot(func() error { return fs.Mkdirat(in, name, 0o755) })
 	})
 	if err != nil {
 		return at, err
@@ -154,6 +154,15 @@ func (b *files) owned(dir *os.File, name string, err error) error {
 		return err
 	}
 	return fs.Chownat(dir, name, b.ids.root.uid, b.ids.root.gid)
+}
+
+// asRoot calls what makes files that shall belong to the container's root. Where that is
+// not ours, we may be nobody in the file system.
+func (b *files) asRoot(f func() error) error {
+	if !b.ids.mapped() {
+		return f()
+	}
+	return fs.As(b.ids.root.uid, b.ids.root.gid, f)
 }
 
 // fd names a spot for a step of the child, adding the step that opens it there.

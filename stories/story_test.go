@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -274,7 +275,12 @@ func (e *engine) start(flags ...string) error {
 	for len(flags) > 0 && !strings.HasPrefix(flags[0], "-") {
 		env, flags = append(env, flags[0]), flags[1:]
 	}
-	e.cmd = exec.Command(filepath.Join(bin, "lighterd"), append([]string{"--data-root", e.root, "--exec-root", e.run, "-H", e.host}, append(flags, e.flags...)...)...)
+	argv := append([]string{filepath.Join(bin, "lighterd"), "--data-root", e.root, "--exec-root", e.run, "-H", e.host}, append(flags, e.flags...)...)
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "ETC=") }) {
+		// A folder that the engine, and what it starts, has in the place of the machine's /etc.
+		argv = append([]string{"unshare", "-m", "--propagation", "private", "sh", "-c", `mount --bind "$ETC" /etc && exec "$@"`, "sh"}, argv...)
+	}
+	e.cmd = exec.Command(argv[0], argv[1:]...)
 	e.cmd.Env = env
 	e.cmd.Stderr = log
 	if err := net.In(e.space, e.cmd.Start); err != nil {

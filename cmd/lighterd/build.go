@@ -22,6 +22,9 @@ import (
 // openBuilds opens the builder.
 func (p *parts) openBuilds(ctx context.Context) (err error) {
 	steps := kernel.Steps{Notes: filepath.Join(p.config.ExecRoot, "steps")}
+	if p.users != nil {
+		steps.Users = p.users.Layers()
+	}
 	if err := steps.Sweep(ctx); err != nil {
 		return err
 	}
@@ -78,7 +81,9 @@ type buildLayers struct {
 	writable *layer.Writable
 }
 
-func (l buildLayers) View(top string) (*os.File, error) { return l.writable.View(top) }
+func (l buildLayers) View(top string, remapped bool) (*os.File, error) {
+	return l.writable.View(top, remapped)
+}
 
 // Alone is View of one layer, with what its index tells.
 func (l buildLayers) Alone(chainID string, f func(*archive.Entry) error) (*os.File, error) {

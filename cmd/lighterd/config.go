@@ -53,6 +53,7 @@ type config struct {
 	IpcMode       string                `json:"default-ipc-mode"`
 	CgroupnsMode  string                `json:"default-cgroupns-mode"`
 	CgroupParent  string                `json:"cgroup-parent"`
+	Remap         string                `json:"userns-remap"`
 	RtPeriod      int64                 `json:"cpu-rt-period"`
 	RtRuntime     int64                 `json:"cpu-rt-runtime"`
 	NoNewPrivs    bool                  `json:"no-new-privileges"`
@@ -75,6 +76,7 @@ type config struct {
 	passed   map[string]*net.UnixListener // by systemd, by path
 	file     string                       // --config-file
 	profile  string                       // what the seccomp profile holds, empty for the built-in one
+	remapped bool                         // containers have user ids of their own
 	validate bool
 	version  bool
 	help     bool
@@ -103,7 +105,6 @@ var later = map[string]string{
 	"selinux-enabled":              "SELinux labels are not built yet",
 	"shutdown-timeout":             "containers live on when the engine stops",
 	"storage-opt":                  "the overlay driver takes no options",
-	"userns-remap":                 "user namespaces are not built yet",
 }
 
 // whyNot gives the reason why an option of dockerd's is refused.
@@ -153,6 +154,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.Var(ulimitFlag(c.Ulimits), "default-ulimit", "A default NAME=SOFT[:HARD] limit of containers' processes")
 	f.StringVar(&c.IpcMode, "default-ipc-mode", "", "The default IPC mode: shareable or private (default private)")
 	f.StringVar(&c.CgroupnsMode, "default-cgroupns-mode", "", "The default cgroup namespace: host or private (default private with cgroup v2, else host)")
+	f.StringVar(&c.Remap, "userns-remap", "", "Give containers user ids of their own: `USER[:GROUP]` whose ranges of /etc/subuid and /etc/subgid they get, or \"default\"")
 	f.StringVar(&c.CgroupParent, "cgroup-parent", c.CgroupParent, "The cgroup below which containers are")
 	f.Int64Var(&c.RtPeriod, "cpu-rt-period", 0, "Microseconds of the real-time scheduler's period for all containers (cgroup v1)")
 	f.Int64Var(&c.RtRuntime, "cpu-rt-runtime", 0, "Microseconds of it that all containers together may have (cgroup v1)")

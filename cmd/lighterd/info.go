@@ -64,6 +64,9 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		}
 	}
 	info.HTTPProxy, info.HTTPSProxy, info.NoProxy = redacted(c.HTTPProxy), redacted(c.HTTPSProxy), c.NoProxy
+	if c.remapped {
+		info.SecurityOptions = append(info.SecurityOptions, "name=userns")
+	}
 	if l.Mode == cgroup.V2 {
 		info.CgroupVersion = "2"
 		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")

@@ -54,6 +54,7 @@ type parts struct {
 	networks   *network.Networks
 	keeper     *keeper.Client
 	volumes    *volume.Volumes
+	users      *kernel.Users // nil without --userns-remap
 	containers *container.Containers
 	builds     *build.Builder
 	buildkit   *buildkit.Server
@@ -149,6 +150,9 @@ func (p *parts) openImages(context.Context) (err error) {
 	if p.layers, err = layer.Open(p.root); err != nil {
 		return err
 	}
+	if err := p.openUsers(); err != nil {
+		return err
+	}
 	blobs, err := content.Open(p.root)
 	if err != nil {
 		return err
@@ -158,13 +162,13 @@ func (p *parts) openImages(context.Context) (err error) {
 	p.images, err = image.Open(image.Deps{
 		Blobs: blobs, Registry: reg, Downloads: p.config.Downloads, Uploads: p.config.Uploads,
 		Log: slog.Default(), Root: p.root, Layers: p.layers, Events: p.events,
-		Users: p.users, Step: crashHook(),
+		Users: p.usersOfImages, Step: crashHook(),
 	})
 	return err
 }
 
-// users lists the containers as images see them.
-func (p *parts) users() []image.User {
+// usersOfImages lists the containers as images see them.
+func (p *parts) usersOfImages() []image.User {
 	var list []image.User
 	for _, u := range p.known().Uses() {
 		user := image.User{Container: u.Container, Image: oci.Digest(u.Image), TopLayer: oci.Digest(u.Top), Running: u.Running}
@@ -212,6 +216,7 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 		return err
 	}
 	host.Runtimes, host.Runtime = c.runtimes(), c.Runtime
+	host.Remapped = p.users != nil
 	host.RealtimePeriod, host.RealtimeRuntime = c.RtPeriod, c.RtRuntime
 	if (c.RtPeriod != 0 || c.RtRuntime != 0) && !host.Kernel.CPURealtime {
 		return errors.New("--cpu-rt-period and --cpu-rt-runtime: this kernel shares no real-time scheduling out to control groups")
@@ -222,15 +227,21 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	}
 	writable := p.layers.Writable()
 	p.later(writable.Close)
-	cs, err := container.New(ctx, container.Deps{
+	deps := container.Deps{
 		Dir: p.root.Path("containers"), Trash: p.root.Trash, Layers: writable, Images: images{p.images},
 		Events: p.events, Keeper: p.keeper, Groups: kernel.Groups{}, Shm: shm, Rootfs: kernel.Rootfs{}, Views: kernel.Views{}, Trees: writable, Commits: images{p.images}, Host: host,
-		Mounts: kernel.Mounts{}, Volumes: p.volumes,
+		Volumes:  p.volumes,
 		Defaults: c.defaults(), Networks: p.networks,
 		Log:  container.LogDefaults{Driver: c.LogDriver, Options: c.LogOpts, MaxSize: logSize, MaxFiles: logFiles},
 		Pair: proc.Pair,
 		Step: crashHook(),
-	})
+	}
+	mounts := kernel.Mounts{}
+	if p.users != nil {
+		deps.Users, mounts.Users = p.users, p.users.Layers()
+	}
+	deps.Mounts = mounts
+	cs, err := container.New(ctx, deps)
 	if err != nil {
 		return err
 	}

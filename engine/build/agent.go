@@ -52,7 +52,10 @@ func (r *execRun) mountAgent(ctx context.Context, o *pb.SSHOpt, dest string) err
 	}
 	r.agents = append(r.agents, p)
 	r.lay(specs.Mount{Destination: dest, Type: "bind", Source: path.Join(p.dir, socketName), Options: []string{"bind", "rprivate"}}, layer.Place{Path: dest, File: true})
-	return nil
+	if users := r.job.b.Containers.Users; users != nil {
+		r.sources[dest], err = users.Mount(path.Join(p.dir, socketName))
+	}
+	return err
 }
 
 const socketName = "agent"

@@ -31,7 +31,7 @@ func (*noLayers) Get(id string) (layer.Layer, error) {
 func (*noLayers) Alone(string, func(*archive.Entry) error) (*os.File, error) {
 	return nil, errors.ErrUnsupported
 }
-func (*noLayers) View(string) (*os.File, error)                         { return nil, errors.ErrUnsupported }
+func (*noLayers) View(string, bool) (*os.File, error)                   { return nil, errors.ErrUnsupported }
 func (*noLayers) Work(string) (*layer.Work, error)                      { return nil, errors.ErrUnsupported }
 func (l *noLayers) Settle(context.Context, ...string) error             { l.settled++; return nil }
 func (*noLayers) Pack(context.Context, string, io.Writer) error         { return errors.ErrUnsupported }

@@ -288,7 +288,7 @@ func (r *execRun) seed(top, dir string) error {
 	if top == "" {
 		return nil
 	}
-	view, err := r.job.b.Layers.View(top)
+	view, err := r.job.b.Layers.View(top, false)
 	if err != nil {
 		return err
 	}
@@ -314,6 +314,12 @@ func (r *execRun) mountCache(ctx context.Context, m *pb.Mount, dest string) erro
 	part, err := r.job.b.Containers.Mounts.Beneath(base, cmp.Or(sel[1:], "."))
 	if err != nil {
 		return fmt.Errorf("cache mount %q: %w", m.CacheOpt.ID, err)
+	}
+	if users := r.job.b.Containers.Users; users != nil {
+		if err := users.Show(part); err != nil {
+			part.Close()
+			return fmt.Errorf("cache mount %q: %w", m.CacheOpt.ID, err)
+		}
 	}
 	if m.Readonly {
 		return r.add(dest, part, "ro")

@@ -42,7 +42,8 @@ type Deps struct {
 // Layers is what builds need of the layer store.
 type Layers interface {
 	Get(chainID string) (layer.Layer, error)
-	View(top string) (*os.File, error)
+	// View gives the files as a mount that nobody can write to. A remapped one is for programs.
+	View(top string, remapped bool) (*os.File, error)
 	// Work begins a layer on top, "" for none: a folder that is written to.
 	Work(top string) (*layer.Work, error)
 	// Rebase gives the layer chainID, without what it stands on, on another parent.

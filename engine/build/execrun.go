@@ -209,7 +209,7 @@ func (r *execRun) mountFiles(ctx context.Context, m *pb.Mount, dest string) erro
 		if err != nil {
 			return err
 		}
-		if root, err = r.job.b.Layers.View(top); err != nil {
+		if root, err = r.job.b.Layers.View(top, true); err != nil {
 			return err
 		}
 	default:
@@ -220,7 +220,7 @@ func (r *execRun) mountFiles(ctx context.Context, m *pb.Mount, dest string) erro
 		if keeps {
 			r.outs[m.Output] = w
 		}
-		if root, err = w.Files(); err != nil {
+		if root, err = w.Files(true); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,9 @@ type files struct {
 	writable *layer.Writable
 }
 
-func (f files) View(top string) (*os.File, error) { return f.writable.View(top) }
+func (f files) View(top string, remapped bool) (*os.File, error) {
+	return f.writable.View(top, remapped)
+}
 func (f files) Alone(top string, each func(*archive.Entry) error) (*os.File, error) {
 	return f.writable.Alone(top, each)
 }

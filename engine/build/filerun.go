@@ -68,7 +68,7 @@ func (r *fileRun) source(n int) (*tree.Source, error) {
 	if top == "" {
 		return nil, nil
 	}
-	view, err := r.job.b.Layers.View(top)
+	view, err := r.job.b.Layers.View(top, false)
 	if err != nil {
 		return nil, err
 	}
@@ -342,7 +342,7 @@ func newDesk(j *job, top string, until time.Time) (*desk, error) {
 	d.files = append(d.files, upper)
 	var lower *os.File
 	if top != "" {
-		if lower, err = j.b.Layers.View(top); err != nil {
+		if lower, err = j.b.Layers.View(top, false); err != nil {
 			d.drop()
 			return nil, err
 		}
@@ -364,7 +364,7 @@ func (d *desk) mount(j *job) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.root, err = d.work.Files(); err == nil {
+	if d.root, err = d.work.Files(false); err == nil {
 		d.target, err = tree.NewTarget(d.root, nil, d.until)
 	}
 	return d.root, err

@@ -120,7 +120,7 @@ func (b *Builder) Files(_ context.Context, id string, n int) (files *os.File, re
 	if p.several {
 		err = api.Errorf(api.NotImplemented, "files of several platforms are sent to this client as a tar alone: say type=tar")
 	} else {
-		files, err = b.Layers.View(p.top)
+		files, err = b.Layers.View(p.top, false)
 	}
 	if err != nil {
 		p.release()

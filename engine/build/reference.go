@@ -57,7 +57,7 @@ func (r *reference) files(ctx context.Context) (t *tree.Source, close func(), er
 	case out.top == "":
 		return nil, nil, nil
 	}
-	root, err := r.job.b.Layers.View(out.top)
+	root, err := r.job.b.Layers.View(out.top, false)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,8 +16,9 @@ import (
 // Views opens the file systems of containers, for those who look in from outside.
 type Views interface {
 	// Running opens the root of a running container as its first process sees it, with
-	// all that is mounted there. It fails when the process is not that container's.
-	Running(id string, pid int) (*os.File, error)
+	// all that is mounted there, and tells which ids its processes have. It fails when the
+	// process is not that container's.
+	Running(id string, pid int) (*os.File, *archive.IDs, error)
 	// Compose lays files and folders of the host over a detached root, in order, and gives
 	// the whole as a tree that nobody else sees.
 	Compose(root *os.File, overlays []Laid) (*os.File, error)
@@ -47,8 +48,8 @@ func (cs *Containers) Files() Files { return Files{cs} }
 
 // PathStat tells what a path in a container is.
 func (f Files) PathStat(_ context.Context, ref, p string) (st api.PathStat, err error) {
-	err = f.with(ref, func(_ *snapshot, root *os.File) error {
-		src, err := archive.OpenSource(root, p)
+	err = f.with(ref, func(_ *snapshot, root view) error {
+		src, err := archive.OpenSource(root.File, p)
 		if err != nil {
 			return notFoundIn(err, p, ref)
 		}
@@ -62,8 +63,8 @@ func (f Files) PathStat(_ context.Context, ref, p string) (st api.PathStat, err 
 // CopyOut writes a path in a container as a tar to what begin gives; begin is called
 // when it is known what the path is, and nothing failed yet.
 func (f Files) CopyOut(ctx context.Context, ref, p string, begin func(api.PathStat) io.Writer) error {
-	return f.with(ref, func(s *snapshot, root *os.File) error {
-		src, err := archive.OpenSource(root, p)
+	return f.with(ref, func(s *snapshot, root view) error {
+		src, err := archive.OpenSource(root.File, p)
 		if err != nil {
 			return notFoundIn(err, p, ref)
 		}
@@ -73,14 +74,14 @@ func (f Files) CopyOut(ctx context.Context, ref, p string, begin func(api.PathSt
 			return err
 		}
 		f.cs.publish(s, "archive-path")
-		return src.Pack(ctx, begin(st))
+		return src.Pack(ctx, begin(st), root.ids)
 	})
 }
 
 // CopyIn unpacks a tar, which may be compressed, into a folder of a container.
 func (f Files) CopyIn(ctx context.Context, ref, p string, tar io.Reader, o CopyOptions) error {
-	return f.with(ref, func(s *snapshot, root *os.File) error {
-		at, err := archive.Folder(root, p)
+	return f.with(ref, func(s *snapshot, root view) error {
+		at, err := archive.Folder(root.File, p)
 		switch {
 		case errors.Is(err, archive.ErrNoFolder):
 			return invalid("%w", err)
@@ -90,9 +91,9 @@ func (f Files) CopyIn(ctx context.Context, ref, p string, tar io.Reader, o CopyO
 		if err := s.writableAt(at); err != nil {
 			return err
 		}
-		x := archive.ExtractOptions{Root: root, At: at, Keep: o.Keep}
+		x := archive.ExtractOptions{Root: root.File, At: at, Keep: o.Keep, IDs: root.ids}
 		if o.Owner && s.Config.User != "" {
-			who, err := lookup(f.cs.Rootfs, root, s.Config.User, nil)
+			who, err := lookup(f.cs.Rootfs, root.File, s.Config.User, nil)
 			if err != nil {
 				return invalid("%w", err)
 			}
@@ -141,19 +142,19 @@ func (s *snapshot) writableAt(p string) error {
 
 // with calls do with the root of a container's file system, as the container sees it.
 // One that runs goes on meanwhile; one that does not cannot be started until do returns.
-func (f Files) with(ref string, do func(s *snapshot, root *os.File) error) error {
+func (f Files) with(ref string, do func(s *snapshot, root view) error) error {
 	c, err := f.cs.index.find(ref)
 	if err != nil {
 		return err
 	}
-	if root := f.running(c.now()); root != nil {
+	if root := f.running(c.now()); root.File != nil {
 		defer root.Close()
 		return do(c.now(), root)
 	}
 	c.verb.Lock()
 	defer c.verb.Unlock()
 	s := c.now()
-	if root := f.running(s); root != nil { // it came to run while we waited
+	if root := f.running(s); root.File != nil { // it came to run while we waited
 		defer root.Close()
 		return do(s, root)
 	}
@@ -165,19 +166,21 @@ func (f Files) with(ref string, do func(s *snapshot, root *os.File) error) error
 		return fmt.Errorf("look into container %s: %w", short(c.id), err)
 	}
 	defer root.Close()
-	return do(s, root)
+	return do(s, view{File: root})
 }
 
-// running opens the root of a container that runs; nil when it does not, or no longer.
-func (f Files) running(s *snapshot) *os.File {
-	if !s.phase.alive() || s.Pid == 0 {
-		return nil
+// view is the root of a container's files, with the ids that its processes have there.
+type view struct {
+	*os.File
+	ids *archive.IDs
+}
+
+// running opens the root of a container that runs; none when it does not, or no longer.
+func (f Files) running(s *snapshot) (v view) {
+	if s.phase.alive() && s.Pid != 0 {
+		v.File, v.ids, _ = f.cs.Views.Running(s.ID, s.Pid) // else it has just ended
 	}
-	root, err := f.cs.Views.Running(s.ID, s.Pid)
-	if err != nil {
-		return nil // it has just ended
-	}
-	return root
+	return v
 }
 
 // stopped puts together what the container would see: its layers, with its volumes, its

@@ -35,6 +35,7 @@ type Deps struct {
 	Log     LogDefaults
 	Mounts  Mounts
 	Volumes *volume.Volumes
+	Users   Users // nil: containers' ids are the host's
 
 	Networks *network.Networks
 	HostDNS  *dns.Host // the host's resolv.conf
@@ -74,14 +75,15 @@ type Layers interface {
 	// has gone.
 	Adopt(id, top string, volatile bool)
 	Forget(id string)
-	// Mount gives the root file system as a detached mount, seen by nobody else.
-	Mount(id string) (*os.File, error)
+	// Mount gives the root file system as a detached mount, seen by nobody else, with the
+	// ids that Users have when it is remapped.
+	Mount(id string, remapped bool) (*os.File, error)
 	// MountBriefly is Mount for a look into a container that does not run; its end waits
 	// for no disk.
 	MountBriefly(id string) (*os.File, error)
 	// View gives the files of an image as a mount that nobody can write to, and that
 	// stands nowhere.
-	View(top string) (*os.File, error)
+	View(top string, remapped bool) (*os.File, error)
 	// Usage is the size of the writable layer, and of all layers, in bytes.
 	Usage(id string) (rw, all int64, err error)
 	// Data is what inspect shows as GraphDriver.
@@ -141,6 +143,7 @@ type Host struct {
 	Variant      string
 	Capabilities []string // CAP_…, those that the engine holds and so may grant
 	CgroupV2     bool
+	Remapped     bool   // containers have user ids of their own, but for --userns=host
 	AppArmor     bool   // the kernel confines by AppArmor profiles
 	SELinux      bool   // the kernel confines by SELinux labels
 	CgroupParent string // below which containers' cgroups are: /lighter

@@ -170,13 +170,13 @@ func (l *fakeLayers) Create(id, _ string, _ bool) error {
 }
 func (l *fakeLayers) Adopt(string, string, bool)               {}
 func (l *fakeLayers) Forget(string)                            {}
-func (l *fakeLayers) MountBriefly(id string) (*os.File, error) { return l.Mount(id) }
+func (l *fakeLayers) MountBriefly(id string) (*os.File, error) { return l.Mount(id, false) }
 
-func (l *fakeLayers) Mount(id string) (*os.File, error) {
+func (l *fakeLayers) Mount(id string, _ bool) (*os.File, error) {
 	return os.Open(filepath.Join(l.dir, id, "upper"))
 }
-func (l *fakeLayers) View(string) (*os.File, error) { return os.Open(l.dir) }
-func (l *fakeLayers) Remove(string) error           { return nil }
+func (l *fakeLayers) View(string, bool) (*os.File, error) { return os.Open(l.dir) }
+func (l *fakeLayers) Remove(string) error                 { return nil }
 func (l *fakeLayers) Usage(string) (int64, int64, error) {
 	return 7, 1007, nil
 }
@@ -339,7 +339,7 @@ func (fakeNet) Drop(netspec.Link) error                { return nil }
 func (fakeNet) Plug(*os.File, netspec.Interface) error { return nil }
 func (fakeNet) Unplug(*os.File, string) error          { return nil }
 func (fakeNet) Apply(netspec.Firewall) error           { return nil }
-func (fakeNet) Sandbox(context.Context, []netspec.Interface) (*os.File, error) {
+func (fakeNet) Sandbox(context.Context, *os.File, []netspec.Interface) (*os.File, error) {
 	return os.Open(os.DevNull)
 }
 func (fakeNet) Route(*os.File, string, []netspec.Route) error { return nil }

@@ -12,8 +12,9 @@ import (
 // Shm keeps the shared memory of containers that let others in. Of a container that has
 // none every call is cheap.
 type Shm interface {
-	// Make mounts a container's shared memory of size bytes, and gives its folder.
-	Make(id string, size int64) (path string, err error)
+	// Make mounts a container's shared memory of size bytes, and gives its folder, which
+	// is the user's of that number.
+	Make(id string, size int64, uid, gid int) (path string, err error)
 	// Path gives that folder, empty when the container has none.
 	Path(id string) string
 	Remove(id string) error
@@ -34,7 +35,7 @@ func (s *start) shareIPC() error {
 			return nil
 		}
 		var err error
-		s.shm, err = s.cs.Shm.Make(s.c.id, h.ShmSize)
+		s.shm, err = s.cs.Shm.Make(s.c.id, h.ShmSize, s.root[0], s.root[1])
 		return err
 	}
 	donor, err := s.cs.index.find(ref)

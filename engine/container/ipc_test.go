@@ -10,7 +10,7 @@ import (
 // fakeShm is the shared memory of whom is in it, by id.
 type fakeShm struct{ ids *sync.Map }
 
-func (f fakeShm) Make(id string, _ int64) (string, error) {
+func (f fakeShm) Make(id string, _ int64, _, _ int) (string, error) {
 	f.ids.Store(id, true)
 	return "/shm/" + id, nil
 }

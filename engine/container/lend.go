@@ -66,8 +66,12 @@ func (l *Lender) make(ctx context.Context) (*loan, error) {
 		return nil, err
 	}
 	id := newID()
+	var users *os.File
+	if l.cs.Users != nil {
+		users = l.cs.Users.Shared()
+	}
 	box, err := l.cs.Networks.Join(ctx, network.Wish{
-		ID: id, Name: "build-" + short(id), Ends: []network.End{{Network: "bridge", Settings: &api.EndpointSettings{}}}, DNS: conf, Quiet: true,
+		Users: users, ID: id, Name: "build-" + short(id), Ends: []network.End{{Network: "bridge", Settings: &api.EndpointSettings{}}}, DNS: conf, Quiet: true,
 	})
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 var insideProc = []string{"cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"}
 
 // spec turns the mount into the runtime's form, and makes its source if it has to be.
-func (m *mount) spec() (specs.Mount, error) {
+func (m *mount) spec(root [2]int) (specs.Mount, error) {
 	if m.overProc() {
 		return specs.Mount{}, startErrorf(128, "%q cannot be mounted because it is inside /proc", m.Destination)
 	}
@@ -30,7 +30,7 @@ func (m *mount) spec() (specs.Mount, error) {
 		if err := m.conflicts(); err != nil {
 			return out, err
 		}
-		err := m.ready()
+		err := m.ready(root)
 		out.Options = m.options()
 		return out, err
 	}
@@ -49,12 +49,12 @@ func (m *mount) inside() string { return path.Join("/", m.Destination) }
 
 // ready sees that the source of a bind is there, and can take part in the propagation
 // asked for.
-func (m *mount) ready() error {
+func (m *mount) ready(root [2]int) error {
 	if _, err := os.Stat(m.Source); errors.Is(err, os.ErrNotExist) {
 		if !m.Make {
 			return invalid("invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source)
 		}
-		if err := os.MkdirAll(m.Source, 0o755); err != nil {
+		if err := makeSource(m.Source, root); err != nil {
 			return fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
 		}
 	} else if err != nil {
@@ -104,4 +104,21 @@ func (m *mount) propagates() error {
 		return fmt.Errorf("path %s is mounted on %s but it is not a %s mount", m.Source, point, noun)
 	}
 	return nil
+}
+
+// makeSource makes a folder of the host, and those above it, for the containers' root.
+func makeSource(path string, root [2]int) error {
+	if root == [2]int{} {
+		return os.MkdirAll(path, 0o755)
+	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil
+	}
+	if err := makeSource(filepath.Dir(path), root); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chown(path, root[0], root[1])
 }

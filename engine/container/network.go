@@ -115,7 +115,7 @@ func (s *start) joinNetworks(ctx context.Context) error {
 	}
 	box, err := s.cs.Networks.Join(ctx, network.Wish{
 		ID: s.c.id, Name: s.snap.Name, Hostname: s.hostname(), Ends: s.snap.ends(), Ports: asks, DNS: conf,
-		NoIPv6: h.Sysctls["net.ipv6.conf.all.disable_ipv6"] == "1",
+		NoIPv6: h.Sysctls["net.ipv6.conf.all.disable_ipv6"] == "1", Users: s.users,
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -110,6 +111,9 @@ func (s *start) addMounts(sp *specs.Spec, sec security) error {
 	if s.cs.Host.CgroupV2 {
 		list[4].Type = "cgroup2"
 	}
+	if sec.writableCgroups != nil && *sec.writableCgroups && s.users != nil {
+		return errors.New("option WritableCgroups conflicts with user namespaces and rootless mode")
+	}
 	list = slices.DeleteFunc(list, func(m specs.Mount) bool {
 		return over[m.Destination] || over["/dev"] && strings.HasPrefix(m.Destination, "/dev/") ||
 			m.Destination == "/dev/shm" && h.IpcMode == "none"
@@ -134,7 +138,7 @@ func (s *start) addMounts(sp *specs.Spec, sec security) error {
 		}
 	}
 	for _, m := range mounts {
-		sm, err := m.spec()
+		sm, err := m.spec(s.root)
 		if err != nil {
 			return err
 		}
@@ -172,7 +176,9 @@ func writable(list []specs.Mount, kind string) {
 func (s *start) sysctls() map[string]string {
 	m := map[string]string{}
 	if s.ownNet {
-		m["net.ipv4.ping_group_range"] = "0 2147483647"
+		if s.users == nil { // which has not all of these groups
+			m["net.ipv4.ping_group_range"] = "0 2147483647"
+		}
 		m["net.ipv4.ip_unprivileged_port_start"] = "0"
 	}
 	for k, v := range s.snap.Host.Sysctls {

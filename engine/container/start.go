@@ -26,6 +26,8 @@ type start struct {
 	mounts     []mount
 	sources    map[string]*os.File // what is mounted at a path, where that has no path of its own
 	namespaces []specs.LinuxNamespace
+	users      *os.File // its user namespace, of one that is remapped
+	root       [2]int   // user and group that own what it is to own
 	ownNet     bool
 	shm        string           // the folder that is to be /dev/shm; empty for a tmpfs of its own
 	box        *network.Sandbox // nil without networks
@@ -143,6 +145,9 @@ func (s *start) close() {
 	if s.box != nil && s.box.NS != nil {
 		s.box.NS.Close()
 	}
+	if s.users != nil {
+		s.users.Close()
+	}
 	closeClients(s.clients)
 }
 
@@ -199,11 +204,12 @@ func (s *start) failed(ctx context.Context, err error) error {
 }
 
 func (s *start) mountRoot(context.Context) (err error) {
-	if s.rootfs, err = s.cs.Layers.Mount(s.c.id); err != nil {
+	remapped := s.cs.remapped(s.snap.Host)
+	if s.rootfs, err = s.cs.Layers.Mount(s.c.id, remapped); err != nil {
 		return fmt.Errorf("mount the root file system: %w", err)
 	}
 	wd := s.snap.Config.WorkingDir
-	if wd == "" || wd == "/" {
+	if wd == "" || wd == "/" || remapped { // in whose root we are nobody: the runtime makes it
 		return nil
 	}
 	return s.cs.makeWorkingDir(s.rootfs, wd)
@@ -216,6 +222,9 @@ func (s *start) joinNamespaces(ctx context.Context) error {
 		s.namespaces = append(s.namespaces, specs.LinuxNamespace{Type: t})
 	}
 	own(specs.MountNamespace)
+	if err := s.joinUsers(); err != nil {
+		return err
+	}
 	if err := s.joinNetworks(ctx); err != nil {
 		return err
 	}
@@ -283,7 +292,7 @@ func (s *start) writeFiles(context.Context) error {
 		config.Hostname, config.Domainname = other.now().Config.Hostname, other.now().Config.Domainname
 		r.Config, own.record = &config, &r
 		s.snap = &own
-		return nil
+		return s.showFiles()
 	}
 	s.files = etcFiles(s.c)
 	var err error
@@ -293,7 +302,10 @@ func (s *start) writeFiles(context.Context) error {
 	if err := pass(s.cs, s.c.id, s.links); err != nil {
 		return err
 	}
-	return s.cs.writeEtc(s.c, s.snap, s.ends(), s.links)
+	if err := s.cs.writeEtc(s.c, s.snap, s.ends(), s.links); err != nil {
+		return err
+	}
+	return s.showFiles()
 }
 
 func (s *start) writeSpec(ctx context.Context) (err error) {

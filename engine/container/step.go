@@ -97,6 +97,9 @@ func (s *Step) namespaces(cs *Containers) []specs.LinuxNamespace {
 	if cs.Host.CgroupV2 {
 		list = append(list, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
+	if cs.Users != nil {
+		list = append(list, userSpace(os.Getpid(), cs.Users.Shared()))
+	}
 	switch {
 	case s.HostNet:
 		return list

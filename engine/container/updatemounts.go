@@ -107,7 +107,7 @@ func (u *update) planMount(ctx context.Context, m mount) error {
 	}
 	if m.Type == volumeMount {
 		// What the image has there; the container's own changes are its running root's.
-		root, err := u.cs.Layers.View(u.next.Top)
+		root, err := u.cs.Layers.View(u.next.Top, false)
 		if err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func (c mounting) attach(m mount) error {
 			return err
 		}
 	}
-	spec, err := m.spec()
+	spec, err := m.spec(c.cs.rootOf(c.now().Host))
 	if m.overProc() {
 		err = errors.New("nothing may come between a container and its /proc")
 	}

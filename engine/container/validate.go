@@ -214,6 +214,11 @@ func (host *Host) validatePlatform(h *api.HostConfig) (warnings []string, err er
 	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
 		return nil, invalid("Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
 	}
+	if host.Remapped {
+		if err := host.checkRemapped(h); err != nil {
+			return nil, err
+		}
+	}
 	if h.NetworkMode == "host" && len(h.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}

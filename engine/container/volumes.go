@@ -165,8 +165,9 @@ func (s *start) mountVolumes(context.Context) error {
 // open has a volume mounted, or an image. It gives a mount that stands nowhere
 // for what lies below a volume, and for images; nil otherwise: then m.Source is its path.
 func (c mounting) open(m *mount) (*os.File, error) {
+	remapped := c.cs.remapped(c.now().Host)
 	if m.Type == imageMount {
-		return c.openImage(m)
+		return c.openImage(m, remapped)
 	}
 	dir, err := c.cs.Volumes.Mount(m.Name, c.id)
 	if err != nil {
@@ -174,7 +175,11 @@ func (c mounting) open(m *mount) (*os.File, error) {
 	}
 	c.mounted, m.Source = true, dir
 	c.publishMount(m)
-	if m.Spec.VolumeOptions == nil || m.Spec.VolumeOptions.Subpath == "" {
+	remapped = remapped && c.cs.Volumes.Plain(m.Name) // what has a file system of its own keeps its owners
+	sub := "."
+	if o := m.Spec.VolumeOptions; o != nil && o.Subpath != "" {
+		sub = o.Subpath
+	} else if !remapped {
 		return nil, nil
 	}
 	base, err := c.cs.Mounts.Folder(dir)
@@ -182,11 +187,17 @@ func (c mounting) open(m *mount) (*os.File, error) {
 		return nil, err
 	}
 	defer base.Close()
-	return c.cs.beneath(base, dir, m.Spec.VolumeOptions.Subpath)
+	tree, err := c.cs.beneath(base, dir, sub)
+	if err == nil && remapped {
+		if err = c.cs.Users.Show(tree); err != nil {
+			tree.Close()
+		}
+	}
+	return tree, err
 }
 
-func (c mounting) openImage(m *mount) (*os.File, error) {
-	view, err := c.cs.Layers.View(m.Top)
+func (c mounting) openImage(m *mount, remapped bool) (*os.File, error) {
+	view, err := c.cs.Layers.View(m.Top, remapped)
 	if err != nil {
 		return nil, fmt.Errorf("mount image %s: %w", m.Name, err)
 	}
@@ -207,7 +218,7 @@ func (c mounting) peek(m *mount) (*os.File, error) {
 	}
 	switch {
 	case m.Type == imageMount:
-		return c.openImage(m)
+		return c.openImage(m, false)
 	case m.Type != volumeMount || sub == "." && c.cs.Volumes.Plain(m.Name):
 		return nil, nil
 	}

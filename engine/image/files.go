@@ -33,7 +33,7 @@ func (f Files) CopyOut(ctx context.Context, name, p string, begin func(api.PathS
 		if err != nil {
 			return err
 		}
-		return src.Pack(ctx, begin(st))
+		return src.Pack(ctx, begin(st), nil)
 	})
 }
 
@@ -50,7 +50,7 @@ func (f Files) withFile(name, p string, do func(*archive.Source) error) error {
 	}
 	release := f.i.Hold(top)
 	defer release()
-	root, err := f.i.Layers.View(string(top))
+	root, err := f.i.Layers.View(string(top), false)
 	if err != nil {
 		return err
 	}

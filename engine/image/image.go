@@ -64,7 +64,7 @@ type Layers interface {
 	Pack(ctx context.Context, chainID string, w io.Writer) error
 	Remove(chainID string) error
 	Data(top string) map[string]string
-	View(top string) (*os.File, error)
+	View(top string, remapped bool) (*os.File, error)
 }
 
 // Deps is what Images stand on.

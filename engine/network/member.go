@@ -26,6 +26,7 @@ type Wish struct {
 	DNS                dns.Conf // its own, before Internal
 	NoIPv6             bool     // its sysctls switch IPv6 off
 	Quiet              bool     // no event tells of it: it is no container
+	Users              *os.File // the user namespace that is to own its network; nil for the engine's
 }
 
 // member is a running container on its networks. What is exported is in its note.
@@ -105,7 +106,7 @@ func (ns *Networks) Join(ctx context.Context, w Wish) (*Sandbox, error) {
 	if !m.plain() {
 		forward := slices.ContainsFunc(m.Ends, func(e *Endpoint) bool { return !e.Internal })
 		m.Upstream = w.DNS.Upstream(forward)
-		if err := m.build(ctx, s); err != nil {
+		if err := m.build(ctx, s, w.Users); err != nil {
 			if s.NS != nil {
 				s.NS.Close()
 			}
@@ -164,7 +165,7 @@ func (m *member) drop() {
 
 // build makes what a member has in the kernel: the note first, then links, ports, the
 // namespace, names, and the firewall.
-func (m *member) build(ctx context.Context, s *Sandbox) error {
+func (m *member) build(ctx context.Context, s *Sandbox, users *os.File) error {
 	ns := m.ns
 	if err := m.publishPorts(); err != nil {
 		return err
@@ -182,14 +183,14 @@ func (m *member) build(ctx context.Context, s *Sandbox) error {
 	}
 	ifs := m.interfaces()
 	var err error
-	if s.NS, err = ns.Kernel.Sandbox(ctx, ifs); err != nil {
+	if s.NS, err = ns.Kernel.Sandbox(ctx, users, ifs); err != nil {
 		// Somebody may have taken a bridge away under us.
 		for _, e := range m.Ends {
 			if _, up := ns.bring(e.Network, true); up != nil {
 				return errors.Join(err, up)
 			}
 		}
-		if s.NS, err = ns.Kernel.Sandbox(ctx, ifs); err != nil {
+		if s.NS, err = ns.Kernel.Sandbox(ctx, users, ifs); err != nil {
 			return fmt.Errorf("make the network of container %s: %w", m.Name, err)
 		}
 	}

@@ -63,8 +63,9 @@ type Kernel interface {
 	// Drop takes a network's link away, if it is ours. One that is gone is no error.
 	Drop(l netspec.Link) error
 	// Sandbox makes a network namespace with its loopback up and these interfaces. It lives
-	// until the file and the last process in it are gone.
-	Sandbox(ctx context.Context, ifs []netspec.Interface) (*os.File, error)
+	// until the file and the last process in it are gone. users is the user namespace that
+	// owns it, nil for the engine's.
+	Sandbox(ctx context.Context, users *os.File, ifs []netspec.Interface) (*os.File, error)
 	// Plug adds an interface to a namespace.
 	Plug(ns *os.File, i netspec.Interface) error
 	// Unplug takes an interface of that name out of a namespace.

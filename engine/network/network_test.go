@@ -79,7 +79,7 @@ func (k *machine) Bury(links []netspec.Link, table string) (bool, error) {
 	return true, nil
 }
 
-func (k *machine) Sandbox(_ context.Context, ifs []netspec.Interface) (*os.File, error) {
+func (k *machine) Sandbox(_ context.Context, _ *os.File, ifs []netspec.Interface) (*os.File, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, i := range ifs {

@@ -21,6 +21,10 @@ type OverlayOptions struct {
 	Volatile bool   // skip all fsync: what is written is lost when the machine falls
 	ReadOnly bool   // the mount, whatever the file system could
 	Plain    bool   // Upper is to make sense by itself: no marks in it that lead to Lower
+
+	// Users are those whose ids the overlay shows in place of those that the folders hold:
+	// what root owns there belongs to their root here. nil: as they are.
+	Users *Users
 }
 
 // pointers are the features of overlayfs that leave such marks, where the machine has them on.
@@ -44,6 +48,9 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 	if o.ReadOnly {
 		attrs = ReadOnly
 	}
+	if o.Users != nil {
+		return mappedOverlay(o, attrs)
+	}
 	if oldOverlay.Load() {
 		return overlayByMount(o, attrs)
 	}
@@ -54,14 +61,7 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 	}
 	if o.Upper != "" {
 		c.Set("upperdir", o.Upper).Set("workdir", o.Work)
-		if o.Plain {
-			for _, name := range pointers() {
-				c.Set(name, "off")
-			}
-		}
-		if o.Volatile {
-			c.Flag("volatile")
-		}
+		o.settings(c)
 	}
 	f, err := c.Mount(attrs)
 	if errors.Is(err, unix.EINVAL) {
@@ -76,6 +76,18 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 		return nil, fmt.Errorf("overlay on %s: %w", o.Lower[0], err)
 	}
 	return f, nil
+}
+
+// settings are those of an overlay that can be written.
+func (o *OverlayOptions) settings(c *Context) {
+	if o.Plain {
+		for _, name := range pointers() {
+			c.Set(name, "off")
+		}
+	}
+	if o.Volatile {
+		c.Flag("volatile")
+	}
 }
 
 // oldOverlay is set once the kernel has shown that it knows no lowerdir+.

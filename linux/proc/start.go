@@ -30,6 +30,7 @@ type Options struct {
 	New    uint64   // namespaces to make for it
 	Cgroup *os.File // folder of a version 2 cgroup that it is born in; nil for ours
 	Pid    *os.File // PID namespace that it is born in, or a pidfd of one in it; nil for ours
+	User   *os.File // user namespace that it is born in, which owns what New makes; nil for ours
 
 	// Between, if set, is called while the child waits at its first step: what only
 	// another process can do for it, such as writing the maps of its user namespace.
@@ -117,6 +118,9 @@ func (r *runner) run() (*Child, error) {
 }
 
 func (r *runner) launch() syscall.Errno {
+	if r.options.User != nil {
+		return r.launchInUser()
+	}
 	_, errno := launch(&r.args, &r.plan.steps[0], uintptr(len(r.plan.steps)), &r.plan.tail, &r.out)
 	return syscall.Errno(errno)
 }

@@ -20,6 +20,7 @@ type ExtractOptions struct {
 	At    string     // the folder to write into, as Folder gives it
 	Keep  bool       // refuse to put a file in the place of a folder, or the other way about
 	Owner *[2]uint32 // who is to own all; nil for what the tar says
+	IDs   *IDs       // those of the processes there, which the tar's owners are
 }
 
 // ErrNoFolder says that the path to extract to is something else.
@@ -35,6 +36,18 @@ func Extract(ctx context.Context, r io.Reader, o ExtractOptions) error {
 		return err
 	}
 	defer plain.Close()
+	if o.IDs == nil {
+		return extract(ctx, plain, o)
+	}
+	root, group, err := o.IDs.outside(0, 0)
+	if err != nil {
+		return err
+	}
+	// The mounts there may have no place for files of ours.
+	return fs.As(int(root), int(group), func() error { return extract(ctx, plain, o) })
+}
+
+func extract(ctx context.Context, plain io.Reader, o ExtractOptions) (err error) {
 	x := &extractor{ExtractOptions: o, ctx: ctx, tar: tar.NewReader(plain), buf: make([]byte, packBuffer)}
 	defer x.leave()
 	if x.top, err = fs.OpenFolderInRoot(o.Root, x.At); err != nil {
@@ -267,8 +280,10 @@ func (x *extractor) file(in fs.Dir, name, base string, h *tar.Header) error {
 	if err := x.fill(f, name, h.Size); err != nil {
 		return err
 	}
-	uid, gid := x.owner(h)
-	err = f.Chown(uid, gid)
+	uid, gid, err := x.owner(h)
+	if err == nil {
+		err = f.Chown(uid, gid)
+	}
 	for attr, value := range xattrsOf(h) {
 		if err == nil {
 			err = f.SetXattr(attr, value)
@@ -286,16 +301,20 @@ func (x *extractor) file(in fs.Dir, name, base string, h *tar.Header) error {
 	return nil
 }
 
-func (x *extractor) owner(h *tar.Header) (uid, gid uint32) {
+func (x *extractor) owner(h *tar.Header) (uid, gid uint32, err error) {
+	uid, gid = uint32(h.Uid), uint32(h.Gid)
 	if x.Owner != nil {
-		return x.Owner[0], x.Owner[1]
+		uid, gid = x.Owner[0], x.Owner[1]
 	}
-	return uint32(h.Uid), uint32(h.Gid)
+	return x.IDs.outside(uid, gid)
 }
 
 // dress sets owner, attributes and permissions of name, or of the folder itself for "".
 func (x *extractor) dress(in fs.Dir, name string, h *tar.Header) error {
-	uid, gid := x.owner(h)
+	uid, gid, err := x.owner(h)
+	if err != nil {
+		return err
+	}
 	if err := in.Chown(name, uid, gid); err != nil {
 		return err
 	}

@@ -145,7 +145,7 @@ func TestPackedIsExtracted(t *testing.T) {
 		t.Errorf("stat %+v, %v", st, err)
 	}
 	var b bytes.Buffer
-	if err := source.Pack(t.Context(), &b); err != nil {
+	if err := source.Pack(t.Context(), &b, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := Extract(t.Context(), &b, ExtractOptions{Root: to, At: "/"}); err != nil {

@@ -19,6 +19,8 @@ type PackOptions struct {
 	Seconds  bool // times without their fractions, which most tars do without
 	Security bool // of the extended attributes, only file capabilities: what Docker copies
 
+	IDs *IDs // whose owners the tar is to hold
+
 	Seen func(path string, st fs.Info) // is told of each thing before it is read; may be nil
 }
 
@@ -65,8 +67,9 @@ func (p *dirPacker) close() error {
 
 // header begins the header of what st tells.
 func (p *dirPacker) header(path string, st fs.Info) *tar.Header {
+	uid, gid := p.IDs.inside(st.UID, st.GID)
 	h := &tar.Header{
-		Format: tar.FormatPAX, Name: p.prefix + path, Mode: int64(st.Mode & 0o7777), Uid: int(st.UID), Gid: int(st.GID),
+		Format: tar.FormatPAX, Name: p.prefix + path, Mode: int64(st.Mode & 0o7777), Uid: int(uid), Gid: int(gid),
 		ModTime: time.Unix(st.Mtime.Sec, st.Mtime.Nsec),
 	}
 	if p.Seconds {

@@ -77,9 +77,9 @@ func (s *Source) Stat() (api.PathStat, error) {
 }
 
 // Pack writes it as a tar, a folder with all beneath it, under the last component of its
-// path. Times are whole seconds, as Docker's copies have them.
-func (s *Source) Pack(ctx context.Context, w io.Writer) error {
-	p := newDirPacker(ctx, w, PackOptions{Seconds: true, Security: true})
+// path, with the owners that processes with these ids see. Times are whole seconds, as Docker's copies have them.
+func (s *Source) Pack(ctx context.Context, w io.Writer, ids *IDs) error {
+	p := newDirPacker(ctx, w, PackOptions{Seconds: true, Security: true, IDs: ids})
 	base := path.Base(s.path)
 	var err error
 	switch {

@@ -22,7 +22,7 @@ func TestChanges(t *testing.T) {
 	if err := w.Create("c1", l.ChainID, false); err != nil {
 		t.Fatal(err)
 	}
-	m, err := w.Mount("c1")
+	m, err := w.Mount("c1", false)
 	if err != nil {
 		t.Fatal(err)
 	}

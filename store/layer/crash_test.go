@@ -63,7 +63,7 @@ func churn(dir string) error {
 		if err != nil {
 			return err
 		}
-		m, err := w.Mount(id)
+		m, err := w.Mount(id, false)
 		if err != nil {
 			return err
 		}

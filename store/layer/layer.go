@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"lighter/linux/fs"
 	"lighter/oci"
 	"lighter/store"
 	"lighter/store/archive"
@@ -49,6 +50,10 @@ var ErrNotFound = errors.New("no such layer")
 
 // Store is the layers of one data root. Its methods may be called from many goroutines.
 type Store struct {
+	// Users are those whose ids remapped mounts show (--userns-remap); set before the first
+	// mount, nil for none.
+	Users *fs.Users
+
 	root *store.Root
 
 	change   sync.Mutex // held over what renames a layer's folder

@@ -17,7 +17,7 @@ type Stacks struct{ *Store }
 
 // Export writes all files of the stack whose top layer is top as a tar, the same bytes each time.
 func (s Stacks) Export(ctx context.Context, top string, w io.Writer) error {
-	root, err := s.View(top)
+	root, err := s.View(top, false)
 	if err != nil {
 		return err
 	}

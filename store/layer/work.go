@@ -63,7 +63,8 @@ func (s *Store) Work(top string) (*Work, error) {
 }
 
 // Root gives what a program sees as its root, as a detached mount: beneath what it writes lie the
-// init layer and these places, neither of which becomes part of the layer.
+// init layer and these places, neither of which becomes part of the layer. The program is one in
+// the user namespaces of Store.Users, if there are any.
 func (w *Work) Root(places ...Place) (*os.File, error) {
 	init, err := w.store.initOf(w.top)
 	if err != nil {
@@ -76,15 +77,15 @@ func (w *Work) Root(places ...Place) (*os.File, error) {
 		}
 		lowers = append([]string{w.dir + "/places"}, lowers...)
 	}
-	return w.overlay("fs", "work", lowers)
+	return w.overlay("fs", "work", lowers, w.store.Users)
 }
 
 // overlay mounts the layers with a folder of ours to write to.
-func (w *Work) overlay(upper, work string, lowers []string) (*os.File, error) {
+func (w *Work) overlay(upper, work string, lowers []string, users *fs.Users) (*os.File, error) {
 	if err := unmark(w.dir + "/" + work); err != nil {
 		return nil, err
 	}
-	return fs.Overlay(fs.OverlayOptions{Lower: lowers, Upper: w.dir + "/" + upper, Work: w.dir + "/" + work, Volatile: true, Plain: true})
+	return fs.Overlay(fs.OverlayOptions{Lower: lowers, Upper: w.dir + "/" + upper, Work: w.dir + "/" + work, Volatile: true, Plain: true, Users: users})
 }
 
 // lay makes the places that the layers lack.
@@ -94,7 +95,7 @@ func (w *Work) lay(places []Place, lowers []string) error {
 			return err
 		}
 	}
-	root, err := w.overlay("places", "places.work", lowers)
+	root, err := w.overlay("places", "places.work", lowers, nil)
 	if err != nil {
 		return err
 	}
@@ -120,15 +121,19 @@ func (w *Work) lay(places []Place, lowers []string) error {
 
 // Files gives the layers' files as a detached mount that can be written to, without what a
 // program finds beside them.
-func (w *Work) Files() (*os.File, error) {
+func (w *Work) Files(remapped bool) (*os.File, error) {
 	if lowers := w.store.lowersOf(w.top); len(lowers) > 0 {
-		return w.overlay("fs", "work", lowers)
+		return w.overlay("fs", "work", lowers, w.store.users(remapped))
 	}
 	f, err := fs.Clone(nil, w.dir+"/fs", false)
 	if err != nil {
 		return nil, err
 	}
-	if err := fs.SetAttr(f, 0, 0, fs.Private, false); err != nil {
+	err = fs.SetAttr(f, 0, 0, fs.Private, false)
+	if users := w.store.users(remapped); err == nil && users != nil {
+		err = fs.MapIDs(f, users.Space, false)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}

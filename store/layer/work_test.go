@@ -140,7 +140,7 @@ func wrote(t testing.TB, s *Store, name string) *Work {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := w.Files()
+	f, err := w.Files(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ t user.k 76`)
 	if moved.DiffID != l.DiffID || moved.ChainID != ChainID(other.ChainID, l.DiffID) {
 		t.Errorf("rebased to %+v", moved)
 	}
-	view, err := s.View(moved.ChainID)
+	view, err := s.View(moved.ChainID, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,15 +115,18 @@ func (w *Writable) stack(id string) (dir string, record rw, lowers []string, err
 }
 
 // Mount gives the container's root file system as a detached mount, seen by nobody else,
-// that ends with its last user. It must not be mounted twice at a time.
-func (w *Writable) Mount(id string) (*os.File, error) { return w.mount(id, false) }
+// that ends with its last user. It must not be mounted twice at a time. A remapped one is
+// for processes in the user namespaces of Store.Users: on the disk all is as without.
+func (w *Writable) Mount(id string, remapped bool) (*os.File, error) {
+	return w.mount(id, false, w.s.users(remapped))
+}
 
 // MountBriefly is Mount for a look into a container that does not run. Its end waits for
 // no disk; that of Mount's does until all that lies on the file system below is written,
 // whosever it is. What was written through it reaches the disk as any file's content does.
-func (w *Writable) MountBriefly(id string) (*os.File, error) { return w.mount(id, true) }
+func (w *Writable) MountBriefly(id string) (*os.File, error) { return w.mount(id, true, nil) }
 
-func (w *Writable) mount(id string, brief bool) (*os.File, error) {
+func (w *Writable) mount(id string, brief bool, users *fs.Users) (*os.File, error) {
 	dir, record, lowers, err := w.stack(id)
 	if err != nil {
 		return nil, err
@@ -131,7 +134,7 @@ func (w *Writable) mount(id string, brief bool) (*os.File, error) {
 	if err := unmark(dir + "/work"); err != nil {
 		return nil, err
 	}
-	return fs.Overlay(fs.OverlayOptions{Lower: lowers, Upper: dir + "/upper", Work: dir + "/work", Volatile: record.Volatile || brief})
+	return fs.Overlay(fs.OverlayOptions{Lower: lowers, Upper: dir + "/upper", Work: dir + "/work", Volatile: record.Volatile || brief, Users: users})
 }
 
 // unmark takes away the mark by which overlayfs refuses a work folder of a volatile

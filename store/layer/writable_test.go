@@ -24,7 +24,7 @@ func TestWritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 { // volatile mounts leave a mark that must not matter
-		m, err := w.Mount(id)
+		m, err := w.Mount(id, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestWritable(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := w.Mount(id); err == nil {
+	if _, err := w.Mount(id, false); err == nil {
 		t.Error("mounted what was removed")
 	}
 }
@@ -75,7 +75,7 @@ func TestWritableOnNothing(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			m, err := w.Mount(id)
+			m, err := w.Mount(id, false)
 			if err != nil {
 				t.Error(err)
 				return
@@ -104,8 +104,9 @@ func TestMountBriefly(t *testing.T) {
 	if err := w.Create("c1", "", false); err != nil {
 		t.Fatal(err)
 	}
+	lasting := func(id string) (*os.File, error) { return w.Mount(id, false) }
 	mark := root.Path("containers", "c1", "work", "work", "incompat", "volatile")
-	for i, mount := range []func(string) (*os.File, error){w.MountBriefly, w.Mount, w.MountBriefly, w.MountBriefly, w.Mount} {
+	for i, mount := range []func(string) (*os.File, error){w.MountBriefly, lasting, w.MountBriefly, w.MountBriefly, lasting} {
 		m, err := mount("c1")
 		if err != nil {
 			t.Fatal(err)
