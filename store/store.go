@@ -52,9 +52,10 @@ type Root struct {
 
 	wake    chan struct{} // of one: there is something in the trash
 	closed  chan struct{}
-	emptier sync.WaitGroup
-	once    sync.Once // of Close
-	err     error     // its result
+	workers sync.WaitGroup // the emptier of the trash, SyncAhead
+	ahead   atomic.Bool    // SyncAhead is under way
+	once    sync.Once      // of Close
+	err     error          // its result
 }
 
 // Open makes or opens the data root at dir and takes its lock. A root that another
@@ -75,7 +76,7 @@ func Open(dir string) (*Root, error) {
 	if err := r.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("data root %s: %w", dir, err), lock.Close())
 	}
-	r.emptier.Go(r.emptyTrash)
+	r.workers.Go(r.emptyTrash)
 	return r, nil
 }
 
@@ -252,12 +253,12 @@ func (r *Root) Name(prefix string) string {
 // Sync makes all that was written beneath the root durable.
 func (r *Root) Sync() error { return fs.SyncFS(r.lock) }
 
-// Close stops the deletion in the background, waits for it and gives the lock back.
+// Close stops the deletion in the background, waits for it and for SyncAhead, and gives the lock back.
 // What is still in the trash goes after the next Open. A second Close does nothing.
 func (r *Root) Close() error {
 	r.once.Do(func() {
 		close(r.closed)
-		r.emptier.Wait()
+		r.workers.Wait()
 		r.err = r.lock.Close()
 	})
 	return r.err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +190,29 @@ func TestRecords(t *testing.T) {
 	}
 	if err := WriteRecord(filepath.Join(path, "below"), 1, false); err == nil {
 		t.Error("wrote below a file")
+	}
+}
+
+// TestSyncAhead begins while the root is closed, too: nobody is left behind.
+func TestSyncAhead(t *testing.T) {
+	root, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine() // with the one that empties the trash
+	if err := os.WriteFile(root.Path("tmp", "f"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		root.SyncAhead()
+	}
+	if err := root.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if root.ahead.Load() {
+		t.Error("it is under way still")
+	}
+	if after := runtime.NumGoroutine(); after >= before {
+		t.Errorf("%d goroutines, %d before", after, before)
 	}
 }

@@ -25,7 +25,13 @@ type AdoptOptions struct {
 	// Below opens what lies below the folder, nil for nothing; it is asked once at most, when
 	// something is hidden. Marks that hide nothing go.
 	Below func() (*fs.Dir, error)
+
+	// Much is called once when there is much to add up; it may be nil.
+	Much func()
 }
+
+// adoptMuch is how many bytes are much.
+const adoptMuch = 8 << 20
 
 // Adopt makes a layer of the upper folder of an overlay, dir/fs, where it is: its index is
 // written to dir/index, and its tar, which is never made, is the one that PackDir would give.
@@ -317,6 +323,10 @@ func (a *adopter) content(f fs.File, size int64) error {
 		a.each.content(b)
 		a.sum.filled(len(b))
 		at += int64(len(b))
+		if a.Much != nil && a.sum.size > adoptMuch {
+			a.Much()
+			a.Much = nil
+		}
 	}
 	return nil
 }

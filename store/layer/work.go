@@ -21,7 +21,7 @@ import (
 //		work/    overlayfs's own
 //		places/  what mounts need and the layers lack; mostly not there
 //
-// Commit copies nothing and waits for no disk: the folder is renamed into place without its
+// Commit copies nothing and waits for no disk, though what is large begins to go there: the folder is renamed into place without its
 // record, so that a crash leaves no layer, and Settle makes it one for good.
 type Work struct {
 	store *Store
@@ -160,7 +160,7 @@ func (w *Work) Discard() error {
 func (w *Work) Commit(ctx context.Context, newest time.Time) (l Layer, err error) {
 	defer func() { err = errors.Join(err, w.Discard()) }()
 	s := w.store
-	o := archive.AdoptOptions{Below: func() (*fs.Dir, error) { return view(s.lowersOf(w.top)) }}
+	o := archive.AdoptOptions{Below: func() (*fs.Dir, error) { return view(s.lowersOf(w.top)) }, Much: s.root.SyncAhead}
 	if !newest.IsZero() {
 		o.Newest = newest.Unix()
 	}
