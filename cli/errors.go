@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // exitError is an error with an exit code of its own. An empty text prints nothing.
@@ -37,7 +38,25 @@ func flagError(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitError{code: 125, err: err, text: fmt.Sprintf("%s\n\nUsage:  %s\n\nRun '%s --help' for more information", err, cmd.UseLine(), cmd.CommandPath())}
+	return &exitError{code: 125, err: err, text: fmt.Sprintf("%s\n\nUsage:  %s\n\nRun '%s --help' for more information%s", err, cmd.UseLine(), cmd.CommandPath(), nearestFlag(cmd, err))}
+}
+
+// nearestFlag is the hint for a flag that there is not, by our own name.
+func nearestFlag(cmd *cobra.Command, err error) string {
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok || cmd.Root().Name() == "docker" {
+		return ""
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if near := nearest(name, names); near != "" {
+		return fmt.Sprintf("\nhint: did you mean '--%s'?", near)
+	}
+	return ""
 }
 
 // argsError words a wrong number of arguments; verb is Docker's own for the last line.

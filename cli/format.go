@@ -30,6 +30,8 @@ const (
 type listing struct {
 	format  string
 	headers map[string]string // by placeholder
+	window  int               // the width that a table has to fit into; 0 for none
+	paint   bool              // a table is coloured
 }
 
 // write prints the rows, in one write.
@@ -79,7 +81,15 @@ func (l listing) write(w io.Writer, n int, row func(int) any) error {
 	}
 	head.WriteByte('\n')
 	head.Write(body.Bytes())
-	_, err := w.Write(align(head.Bytes(), 10, 3))
+	text := head.Bytes()
+	if l.window > 0 {
+		text = fitTable(text, l.window, 10, 3)
+	}
+	text = align(text, 10, 3)
+	if l.paint {
+		text = paintTable(text)
+	}
+	_, err := w.Write(text)
 	return err
 }
 

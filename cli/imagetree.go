@@ -49,6 +49,10 @@ func imageTree(ctx context.Context, a *App, o imagesOptions) error {
 	b.WriteString("WARNING: This is an experimental feature. The output may change and shouldn't be depended on.\n")
 	fmt.Fprintf(&b, "%*s\n\n", width, "Info ->  U In Use ")
 	bold := func(s string, width int) {
+		if !a.docker() && !colours(a.Out) {
+			fmt.Fprintf(&b, "%s%*s", s, max(width-len(s), 0), "")
+			return
+		}
 		fmt.Fprintf(&b, "\x1b[39m\x1b[1m%s\x1b[0m%*s", s, max(width-len(s), 0), "")
 	}
 	bold("IMAGE", first+3)
