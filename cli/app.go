@@ -90,7 +90,7 @@ func Main(ctx context.Context, config Config) int {
 	err := a.run(ctx, config.Args[1:])
 	advice := ""
 	if err != nil {
-		advice = a.advise(ctx, err.Error())
+		advice = advise(ctx, a, err.Error())
 	}
 	if a.engine != nil {
 		a.engine.Close()

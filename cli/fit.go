@@ -19,9 +19,9 @@ func colours(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && terminal(f)
 }
 
-// window is the width that a table has to fit into, 0 for none: what is no terminal, what
+// windowOf is the width that a table has to fit into, 0 for none: what is no terminal, what
 // has a format of its own or is to be whole, and Docker's tables are as wide as they are.
-func (a *App) window(format string, whole bool) int {
+func windowOf(a *App, format string, whole bool) int {
 	if whole || a.docker() || format != "" && format != "table" || a.Out == nil {
 		return 0
 	}
@@ -100,6 +100,11 @@ func fitTable(text []byte, width, least, padding int) []byte {
 		}
 		widths[at]--
 	}
+	return cutCells(rows, widths)
+}
+
+// cutCells writes a table again, with its cells no wider than the columns.
+func cutCells(rows [][][]byte, widths []int) []byte {
 	var out []byte
 	for _, r := range rows {
 		for i, cell := range r {
@@ -163,17 +168,17 @@ func byteAt(line []byte, column int) int {
 // advise gives what may help against an error, as a line that begins with hint: the name of
 // a container or an image that is nearly the one that there is not. Nothing under Docker's
 // name, whose texts are Docker's, nor when the error says such a thing itself.
-func (a *App) advise(ctx context.Context, text string) string {
+func advise(ctx context.Context, a *App, text string) string {
 	if a.docker() || a.engine == nil || strings.Contains(text, "hint: ") {
 		return ""
 	}
 	for _, kind := range []struct {
 		words string
-		names func(context.Context) []string
+		names func(context.Context, *App) []string
 	}{
-		{"No such container: ", a.containersThere}, {"No such image: ", a.imagesThere}, {"pull access denied for ", a.imagesThere},
-		{"No such object: ", func(ctx context.Context) []string { return append(a.containersThere(ctx), a.imagesThere(ctx)...) }},
-		{"No such container or image: ", func(ctx context.Context) []string { return append(a.containersThere(ctx), a.imagesThere(ctx)...) }},
+		{"No such container: ", containersThere}, {"No such image: ", imagesThere}, {"pull access denied for ", imagesThere},
+		{"No such object: ", everything},
+		{"No such container or image: ", everything},
 	} {
 		_, rest, ok := strings.Cut(text, kind.words)
 		if !ok {
@@ -184,7 +189,7 @@ func (a *App) advise(ctx context.Context, text string) string {
 		name = strings.TrimSuffix(strings.TrimSpace(name), ":latest")
 		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer stop()
-		if near := nearest(name, kind.names(ctx)); near != "" && near != name {
+		if near := nearest(name, kind.names(ctx, a)); near != "" && near != name {
 			return "hint: did you mean '" + near + "'?"
 		}
 		return ""
@@ -192,8 +197,13 @@ func (a *App) advise(ctx context.Context, text string) string {
 	return ""
 }
 
+// everything is the names of both.
+func everything(ctx context.Context, a *App) []string {
+	return append(containersThere(ctx, a), imagesThere(ctx, a)...)
+}
+
 // containersThere are the names of all containers, none when the engine does not tell.
-func (a *App) containersThere(ctx context.Context) (names []string) {
+func containersThere(ctx context.Context, a *App) (names []string) {
 	list, err := a.engine.Containers().List(ctx, client.ListOptions{All: true, Brief: true})
 	if err != nil {
 		return nil
@@ -207,7 +217,7 @@ func (a *App) containersThere(ctx context.Context) (names []string) {
 }
 
 // imagesThere are the names of all images, with and without their tags.
-func (a *App) imagesThere(ctx context.Context) (names []string) {
+func imagesThere(ctx context.Context, a *App) (names []string) {
 	list, err := a.engine.Images().List(ctx, client.ImageListOptions{})
 	if err != nil {
 		return nil

@@ -34,7 +34,7 @@ func newHistory(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l := listing{format: historyFormat(format, quiet, human), headers: historyHeaders, window: a.window(format, noTrunc)}
+			l := listing{format: historyFormat(format, quiet, human), headers: historyHeaders, window: windowOf(a, format, noTrunc)}
 			now := time.Now()
 			return l.write(a.Out, len(steps), func(n int) any {
 				return &historyRow{h: &steps[n], short: !noTrunc, human: human, now: now}

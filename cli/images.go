@@ -81,7 +81,7 @@ func listImages(ctx context.Context, a *App, o imagesOptions) error {
 	for _, r := range rows {
 		r.docker = a.docker()
 	}
-	l := listing{format: imagesFormat(o), headers: imageHeaders, window: a.window(o.format, o.noTrunc)}
+	l := listing{format: imagesFormat(o), headers: imageHeaders, window: windowOf(a, o.format, o.noTrunc)}
 	l.paint = l.window > 0 && colours(a.Out)
 	if err := l.write(a.Out, len(rows), func(n int) any { return rows[n] }); err != nil {
 		return err

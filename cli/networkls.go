@@ -33,7 +33,7 @@ func newNetworkLs(a *App) *cobra.Command {
 				format = a.config().NetworkFormat
 			}
 			slices.SortFunc(list, func(a, b api.Network) int { return natural(a.Name, b.Name) })
-			l := listing{format: networksFormat(format, quiet), headers: networkHeaders, window: a.window(format, noTrunc)}
+			l := listing{format: networksFormat(format, quiet), headers: networkHeaders, window: windowOf(a, format, noTrunc)}
 			return l.write(a.Out, len(list), func(n int) any { return &networkRow{&list[n], !noTrunc} })
 		},
 	}

@@ -87,7 +87,7 @@ func listContainers(ctx context.Context, a *App, o psOptions) error {
 	if err != nil {
 		return err
 	}
-	l := listing{format: psFormat(o.format, o.quiet, list.Size), headers: psHeaders, window: a.window(o.format, o.noTrunc)}
+	l := listing{format: psFormat(o.format, o.quiet, list.Size), headers: psHeaders, window: windowOf(a, o.format, o.noTrunc)}
 	l.paint = l.window > 0 && !o.quiet && colours(a.Out)
 	if (o.format == "" || o.format == "table") && !o.quiet && !a.docker() && slices.ContainsFunc(containers, died) {
 		reason := "\t{{truncate .Reason 60}}"

@@ -41,7 +41,7 @@ func newVolumeLs(a *App) *cobra.Command {
 				format = a.config().VolumesFormat
 			}
 			slices.SortFunc(vs, func(a, b *api.Volume) int { return natural(a.Name, b.Name) })
-			l := listing{format: volumesFormat(format, quiet), headers: volumeHeaders, window: a.window(format, false)}
+			l := listing{format: volumesFormat(format, quiet), headers: volumeHeaders, window: windowOf(a, format, false)}
 			return l.write(a.Out, len(vs), func(n int) any { return &volumeRow{vs[n]} })
 		},
 	}
