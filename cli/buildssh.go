@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // agents finds the sockets of ssh agents that --ssh names, and starts an agent for keys. Stop ends what
@@ -69,13 +71,16 @@ func agentOf(keys []string) (socket string, stop func(), err error) {
 	if err != nil {
 		return "", nil, errors.New("keys are held by ssh-agent, which is not in PATH: install openssh, or name the socket of an agent")
 	}
-	dir, err := os.MkdirTemp("", "lighter-ssh")
+	// Not in $TMPDIR, which may be long: the path of a socket is a hundred bytes at most.
+	dir, err := os.MkdirTemp("/tmp", "lighter-ssh")
 	if err != nil {
 		return "", nil, err
 	}
 	socket = filepath.Join(dir, "agent")
 	agent := exec.Command(program, "-D", "-a", socket)
 	agent.Env = append(os.Environ(), "SSH_AGENT_PID=")
+	var complaint bytes.Buffer
+	agent.Stderr = &complaint
 	ready, err := agent.StdoutPipe() // it tells of its socket when it listens
 	if err == nil {
 		err = agent.Start()
@@ -83,18 +88,19 @@ func agentOf(keys []string) (socket string, stop func(), err error) {
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	stop = func() {
+	end := sync.OnceFunc(func() {
 		_ = agent.Process.Kill() // it may have ended
 		_ = agent.Wait()
 		_ = os.RemoveAll(dir)
-	}
+	})
 	if _, err := ready.Read(make([]byte, 1)); err != nil {
-		return "", stop, errors.New("ssh-agent did not start")
+		end()
+		return "", nil, fmt.Errorf("ssh-agent did not start: %s", strings.TrimSpace(complaint.String()))
 	}
 	add := exec.Command("ssh-add", append([]string{"-q"}, keys...)...)
 	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
 	if out, err := add.CombinedOutput(); err != nil {
-		return "", stop, fmt.Errorf("ssh-add: %s", strings.TrimSpace(string(out)))
+		return "", end, fmt.Errorf("ssh-add: %s", strings.TrimSpace(string(out)))
 	}
-	return socket, stop, nil
+	return socket, end, nil
 }
