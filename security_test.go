@@ -26,7 +26,7 @@ func TestSecurityTable(t *testing.T) {
 		}
 	}
 	for key := range strings.Lines(string(list)) {
-		if key = strings.TrimSpace(key); rows[key] == "" {
+		if key = strings.TrimSpace(key); !strings.Contains(rows[key], "`") {
 			t.Errorf("docs/security.md: no test is named for %s", key)
 		}
 	}

@@ -132,7 +132,7 @@ func (r *reader) route(args []string) error {
 		r.client.routes[route] = true
 		return nil
 	}
-	return fmt.Errorf("there is no route %q: docs/security.md lists them", strings.Join(args, " "))
+	return fmt.Errorf("there is no route %q in the table of the API (METHOD /path with {name}; server/rules.go)", strings.Join(args, " "))
 }
 
 func (c *Client) uid(s string) error {

@@ -83,6 +83,9 @@ func (j importer) alsoFrom(list []client.CacheOptionsEntry) {
 	j.imports.moreMu.Lock()
 	defer j.imports.moreMu.Unlock()
 	for _, c := range list {
+		if c.Type == "local" {
+			continue // a folder of the engine's machine is named by who asks for the build, and by nobody else
+		}
 		same := func(o api.BuildCacheOption) bool { return o.Type == c.Type && maps.Equal(o.Attrs, c.Attrs) }
 		if !slices.ContainsFunc(j.request.From, same) && !slices.ContainsFunc(j.imports.more, same) {
 			j.imports.more = append(j.imports.more, api.BuildCacheOption{Type: c.Type, Attrs: c.Attrs})

@@ -34,7 +34,7 @@ func (f files) Alone(top string, each func(*archive.Entry) error) (*os.File, err
 }
 
 // newFileBench is a builder with layers.
-func newFileBench(t *testing.T) *bench {
+func newFileBench(t testing.TB) *bench {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("not run as root, which layers are written by")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,9 @@ import (
 
 	"lighter/api"
 )
+
+// credentials finds what stands before the host of a web address.
+var credentials = regexp.MustCompile(`(https?://)[^\s/@]*@`)
 
 // maxVertices bounds a definition.
 const maxVertices = 200_000
@@ -90,6 +94,7 @@ func (g *graph) vertex(digest string) (*vertex, error) {
 	if v.name = v.meta.Description["llb.customname"]; v.name == "" {
 		v.name = opName(op)
 	}
+	v.name = credentials.ReplaceAllString(v.name, "${1}xxxxx:xxxxx@") // it is told, and kept
 	if s := g.def.Source; s != nil {
 		v.source, v.infos = s.Locations[digest], s.Infos
 	}

@@ -26,6 +26,9 @@ const (
 	maskRCode    = 15
 )
 
+// maxName is how long a name may be, dots included: 255 bytes on the wire (RFC 1035).
+const maxName = 253
+
 // query is a question that came in.
 type query struct {
 	raw   []byte
@@ -73,7 +76,7 @@ func (q *query) question() bool {
 		if size == 0 {
 			break
 		}
-		if size > 63 || at+size > len(q.raw) || n+size+1 > len(q.text)-1 {
+		if size > 63 || at+size > len(q.raw) || n+size+1 > maxName {
 			return false
 		}
 		if n > 0 {
