@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -69,6 +70,9 @@ func serve(ctx context.Context, c *config, args []string, level *slog.LevelVar) 
 	}
 	if c.passed, err = passed(); err != nil { // before anything is started that could have them, too
 		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("it must be started as root: an engine of an ordinary user (rootless) is not built yet. What --userns-remap runs is nobody on the host")
 	}
 	e, err := open(ctx, c)
 	if err != nil {
