@@ -27,7 +27,8 @@ type options struct {
 	only   []string // parts of rows' names; none means all
 	scale  float64
 	budget time.Duration
-	ratios bool // the rows alone that have a ratio
+	until  time.Time // no row begins after that; zero is never
+	ratios bool      // the rows alone that have a ratio
 }
 
 func main() {
@@ -41,9 +42,13 @@ func main() {
 	})
 	flag.Float64Var(&o.scale, "scale", 1, "multiplies the number of runs")
 	flag.DurationVar(&o.budget, "budget", 8*time.Second, "an engine that took so long in a row is run three times there and no more")
+	within := flag.Duration("for", 0, "begin no row after so long; those that are left keep the figures that they had")
 	docs := flag.String("docs", "", "folder whose benchmarks.json, .md and .svg take the figures; rows that are not run keep theirs")
 	check := flag.String("check", "", "a benchmarks.json: measure its ratios again, and fail when one fell by a fifth")
 	flag.Parse()
+	if *within > 0 {
+		o.until = time.Now().Add(*within)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := bench(ctx, &o, *peers, *docs, *check); err != nil {
@@ -78,11 +83,12 @@ func bench(ctx context.Context, o *options, peers, docs, check string) (err erro
 	}
 	failed := measure(ctx, o, now)
 	show(os.Stdout, now)
-	if docs == "" || ctx.Err() != nil {
+	if docs == "" {
 		return errors.Join(failed, ctx.Err())
 	}
+	// What was measured counts, also when the rest failed or was not waited for.
 	kept.merge(now, len(o.only) == 0)
-	return errors.Join(failed, kept.write(docs))
+	return errors.Join(failed, ctx.Err(), kept.write(docs))
 }
 
 // measure runs all rows that are wanted. One that fails is told, and costs no other.
@@ -108,6 +114,10 @@ func engineFigures(ctx context.Context, o *options, add func(figure)) error {
 	for _, a := range areas {
 		for _, r := range a.rows {
 			if !o.takes(r) || ctx.Err() != nil {
+				continue
+			}
+			if !o.until.IsZero() && time.Now().After(o.until) {
+				failed = append(failed, fmt.Errorf("%s: not run: the time was up", r.name))
 				continue
 			}
 			f, err := r.measure(ctx, engines, o)

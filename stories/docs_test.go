@@ -147,7 +147,7 @@ func runSteps(t *testing.T, steps []step) []string {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.Command("timeout", "120", "bash", filepath.Join(dir, "typed"))
+	cmd := exec.Command("timeout", "300", "bash", filepath.Join(dir, "typed"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = work, out, out // a file: what goes on in the background would keep a pipe open
 	cmd.Env = append(os.Environ(), "LIGHTER_HOST="+e.host, "PATH="+bin+":"+os.Getenv("PATH"), "LIGHTER_CONFIG="+dir, "HOME="+dir, "COLUMNS=100")
 	if err := net.In(e.space, cmd.Start); err != nil {
