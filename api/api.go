@@ -18,6 +18,10 @@ const (
 	DockerVersion = "28.5.2"
 )
 
+// CreatedHeader names the field of an answer's header that tells what was made where the request's
+// connection has become its streams: between a client and an engine of ours.
+const CreatedHeader = "Lighter-Created"
+
 // VersionLess reports whether API version a ("1.41") is older than b.
 func VersionLess(a, b string) bool {
 	amaj, amin := splitVersion(a)

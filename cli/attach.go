@@ -56,7 +56,7 @@ func attach(ctx context.Context, a *App, name, keys string, stdin, sigProxy bool
 	} else if sigProxy {
 		forwardSignals(ctx, a, name)
 	}
-	s, err := attachTo(ctx, a, name, tty, keys, stdin && info.Config.OpenStdin, true, true)
+	s, err := attachTo(ctx, a, name, tty, client.AttachOptions{Stdin: stdin && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}, nil)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"lighter/api"
+	"lighter/client"
 	"lighter/oci"
 )
 
@@ -31,7 +32,7 @@ func newCreate(a *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			id, err := createContainer(cmd.Context(), a, &o, req)
+			id, _, err := createContainer(cmd.Context(), a, &o, req, nil)
 			if err == nil {
 				fmt.Fprintln(a.Out, id)
 			}
@@ -75,8 +76,8 @@ func containerRequest(ctx context.Context, a *App, f *pflag.FlagSet, o *createFl
 }
 
 // createContainer makes a container, pulling its image when that is wanted and needed, and
-// gives its id.
-func createContainer(ctx context.Context, a *App, o *createFlags, req api.CreateContainer) (id string, err error) {
+// gives its id. With tie it gives a connection that is tied to it, too, where the engine is ours.
+func createContainer(ctx context.Context, a *App, o *createFlags, req api.CreateContainer, tie *client.AttachOptions) (id string, tied *client.Stream, err error) {
 	if req.HostConfig.ContainerIDFile != "" {
 		var stop func()
 		ctx, stop = a.interruptible(ctx) // the file goes away again
@@ -84,52 +85,52 @@ func createContainer(ctx context.Context, a *App, o *createFlags, req api.Create
 	}
 	cid, err := openCIDFile(req.HostConfig.ContainerIDFile)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, cid.close(id)) }()
 	ref, imageID, err := oci.ParseAny(req.Image)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	platform := ""
 	if o.platform != "" {
 		p, err := oci.ParsePlatform(o.platform)
 		if err != nil {
-			return "", fmt.Errorf("error parsing specified platform: %w", err)
+			return "", nil, fmt.Errorf("error parsing specified platform: %w", err)
 		}
 		platform = strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 	}
 	if o.apiSocket {
 		if err := shareSocket(a, &req); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
 	if o.pull == "always" {
 		if err := pullImage(ctx, a, ref, platform, o.quiet); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
 	if req.Image, err = stepImage(ctx, a, req.Image, o.fromStep); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	rows, columns := a.terminalSize()
 	req.HostConfig.ConsoleSize = [2]uint{rows, columns}
 	c, err := a.Client()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	created, err := c.Containers().Create(ctx, o.name, platform, req)
+	created, tied, err := create(ctx, c, o.name, platform, req, tie)
 	if api.Is(err, api.NotFound) && imageID == "" && o.pull == "missing" {
 		if !o.quiet {
 			a.warn("Unable to find image '%s' locally", ref.OrLatest().Familiar())
 		}
 		if err := pullImage(ctx, a, ref, platform, o.quiet); err != nil {
-			return "", err
+			return "", nil, err
 		}
-		created, err = c.Containers().Create(ctx, o.name, platform, req)
+		created, tied, err = create(ctx, c, o.name, platform, req, tie)
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	for _, dns := range req.HostConfig.DNS {
 		if addr, err := netip.ParseAddr(dns); err == nil && addr.IsLoopback() {
@@ -140,7 +141,15 @@ func createContainer(ctx context.Context, a *App, o *createFlags, req api.Create
 	for _, warning := range created.Warnings {
 		a.warn("WARNING: %s", warning)
 	}
-	return created.ID, nil
+	return created.ID, tied, nil
+}
+
+func create(ctx context.Context, c *client.Client, name, platform string, req api.CreateContainer, tie *client.AttachOptions) (v api.Created, tied *client.Stream, err error) {
+	if tie != nil {
+		return c.Containers().CreateAttached(ctx, name, platform, req, *tie)
+	}
+	v, err = c.Containers().Create(ctx, name, platform, req)
+	return v, nil, err
 }
 
 // shareSocket binds the engine's socket into the container. Logins are not handed on:

@@ -75,7 +75,13 @@ func execIn(ctx context.Context, a *App, name string, command []string, o execFl
 		config.ConsoleSize = &[2]uint{rows, columns}
 		start.ConsoleSize = config.ConsoleSize
 	}
-	id, err := c.Execs().Create(ctx, name, config)
+	var id string
+	var tied *client.Stream
+	if o.detach || a.docker() { // whose requests are Docker's
+		id, err = c.Execs().Create(ctx, name, config)
+	} else {
+		id, tied, err = c.Execs().Run(ctx, name, config)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -84,20 +90,23 @@ func execIn(ctx context.Context, a *App, name string, command []string, o execFl
 	case o.detach:
 		return c.Execs().Start(ctx, id, start)
 	}
-	return execAttached(ctx, a, id, config, start)
+	return execAttached(ctx, a, id, config, start, tied)
 }
 
-// execAttached starts a command, ties ourselves to it and gives its exit code.
-func execAttached(ctx context.Context, a *App, id string, config api.CreateExec, start api.StartExec) error {
+// execAttached starts a command and ties ourselves to it, unless there is a stream that is tied
+// to it already, and gives its exit code.
+func execAttached(ctx context.Context, a *App, id string, config api.CreateExec, start api.StartExec, stream *client.Stream) error {
 	if config.Tty {
 		var stop func()
 		ctx, stop = a.interruptible(ctx) // the terminal is put back
 		defer stop()
 	}
 	execs := a.engine.Execs()
-	stream, err := execs.Attach(ctx, id, start)
-	if err != nil {
-		return err
+	if stream == nil {
+		var err error
+		if stream, err = execs.Attach(ctx, id, start); err != nil {
+			return err
+		}
 	}
 	s := &session{app: a, stream: stream, tty: config.Tty, out: a.Out, err: a.Err}
 	if config.AttachStdin {

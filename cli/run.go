@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,28 +61,40 @@ func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags
 	} else if err := a.checkTTY(config.AttachStdin, config.Tty); err != nil {
 		return err
 	}
-	id, err := createContainer(ctx, a, o, req)
+	var tie *client.AttachOptions
+	if config.AttachStdin || config.AttachStdout || config.AttachStderr {
+		tie = &client.AttachOptions{
+			Stdin: config.AttachStdin, Stdout: config.AttachStdout, Stderr: config.AttachStderr,
+			DetachKeys: cmp.Or(r.detachKeys, a.config().DetachKeys),
+		}
+	}
+	once := tie
+	if a.docker() { // whose requests are Docker's
+		once = nil
+	}
+	id, tied, err := createContainer(ctx, a, o, req, once)
 	if err != nil {
 		return runError(a, err)
 	}
-	containers := a.engine.Containers()
-	if !config.AttachStdin && !config.AttachStdout && !config.AttachStderr {
+	if tie == nil {
 		fmt.Fprintln(a.Out, id)
-		if err := containers.Start(ctx, id, "", ""); err != nil {
+		if err := a.engine.Containers().Start(ctx, id, "", ""); err != nil {
 			return runError(a, err)
 		}
 		return nil
 	}
-	if config.Tty && !r.sigProxy {
+	return runAttached(ctx, a, c, r, id, *tie, tied)
+}
+
+// runAttached starts a container that we are tied to, or are to be, and gives its exit code.
+func runAttached(ctx context.Context, a *App, c *containerFlags, r *runFlags, id string, tie client.AttachOptions, tied *client.Stream) error {
+	containers := a.engine.Containers()
+	if c.tty && !r.sigProxy {
 		var stop func()
 		ctx, stop = a.interruptible(ctx) // the terminal is put back
 		defer stop()
 	}
-	keys := r.detachKeys
-	if keys == "" {
-		keys = a.config().DetachKeys
-	}
-	s, err := attachTo(ctx, a, id, config.Tty, keys, config.AttachStdin, config.AttachStdout, config.AttachStderr)
+	s, err := attachTo(ctx, a, id, c.tty, tie, tied)
 	if err != nil {
 		return err
 	}
@@ -90,21 +103,28 @@ func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags
 	if c.rm {
 		condition = api.WaitRemoved
 	}
-	waiting, err := containers.Wait(ctx, id, condition)
-	if err != nil {
-		return &exitError{code: 125, text: "error waiting for container: " + err.Error(), err: err}
+	var waiting *client.Waiting
+	if tied == nil {
+		if waiting, err = containers.Wait(ctx, id, condition); err != nil {
+			return &exitError{code: 125, text: "error waiting for container: " + err.Error(), err: err}
+		}
 	}
 	if r.sigProxy {
 		forwardSignals(ctx, a, id)
 	}
-	if err := containers.Start(ctx, id, "", ""); err != nil {
+	if tied == nil {
+		err = containers.Start(ctx, id, "", "")
+	} else {
+		waiting, err = containers.StartWaiting(ctx, id, condition)
+	}
+	if err != nil {
 		s.end()
-		if c.rm {
+		if c.rm && tied == nil {
 			waiting.Result() // until it is removed
 		}
 		return runError(a, err)
 	}
-	if config.Tty && terminal(a.Out) {
+	if c.tty && terminal(a.Out) {
 		defer followSize(ctx, a, func(ctx context.Context, rows, columns uint) error {
 			return containers.Resize(ctx, id, rows, columns)
 		})()
@@ -112,28 +132,29 @@ func runContainer(ctx context.Context, a *App, o *createFlags, c *containerFlags
 	return finish(ctx, a, s, waiting)
 }
 
-// attachTo ties our stdin, stdout and stderr to a container.
-func attachTo(ctx context.Context, a *App, id string, tty bool, keys string, stdin, stdout, stderr bool) (*session, error) {
-	stream, err := a.engine.Containers().Attach(ctx, id, client.AttachOptions{
-		Stdin: stdin, Stdout: stdout, Stderr: stderr, DetachKeys: keys,
-	})
-	if err != nil {
-		return nil, err
+// attachTo ties our stdin, stdout and stderr to a container, by the stream that is tied to it
+// already when that is not nil.
+func attachTo(ctx context.Context, a *App, id string, tty bool, o client.AttachOptions, stream *client.Stream) (*session, error) {
+	if stream == nil {
+		var err error
+		if stream, err = a.engine.Containers().Attach(ctx, id, o); err != nil {
+			return nil, err
+		}
 	}
 	s := &session{app: a, stream: stream, tty: tty}
-	if stdin {
+	if o.Stdin {
 		s.in = a.In
 	}
-	if stdout {
+	if o.Stdout {
 		s.out = a.Out
 	}
-	if stderr {
+	if o.Stderr {
 		s.err = a.Err
 		if tty {
 			s.err, s.out = a.Out, a.Out // a terminal has one output
 		}
 	}
-	if err := s.begin(keys); err != nil {
+	if err := s.begin(o.DetachKeys); err != nil {
 		stream.Close()
 		return nil, err
 	}

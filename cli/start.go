@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lighter/api"
+	"lighter/client"
 )
 
 // startFlags are the flags of start.
@@ -96,7 +97,7 @@ func startAttached(ctx context.Context, a *App, name string, o startFlags) error
 	if keys == "" {
 		keys = a.config().DetachKeys
 	}
-	s, err := attachTo(ctx, a, info.ID, tty, keys, o.interactive && info.Config.OpenStdin, true, true)
+	s, err := attachTo(ctx, a, info.ID, tty, client.AttachOptions{Stdin: o.interactive && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}, nil)
 	if err != nil {
 		return err
 	}

@@ -19,12 +19,30 @@ type Containers struct{ c *Client }
 // Create makes a container. Name may be empty for one that the engine invents,
 // platform is empty or os[/arch[/variant]].
 func (s Containers) Create(ctx context.Context, name, platform string, req api.CreateContainer) (v api.Created, err error) {
+	r := createRequest(name, platform, req)
+	return v, s.c.call(ctx, r.method, r.path, r.query, r.body, &v)
+}
+
+// CreateAttached is Create, and ties a connection to the container by the same request. Only an
+// engine of ours does that: the stream is nil where Attach is still to be called.
+func (s Containers) CreateAttached(ctx context.Context, name, platform string, req api.CreateContainer, o AttachOptions) (v api.Created, tied *Stream, err error) {
+	r := createRequest(name, platform, req)
+	r.query.Set("attach", "1")
+	o.put(r.query)
+	tied, made, err := s.c.made(ctx, r, &v)
+	if tied != nil {
+		err = decode([]byte(made), &v)
+	}
+	return v, tied, err
+}
+
+func createRequest(name, platform string, req api.CreateContainer) *request {
 	query := url.Values{}
 	put(query, "name", name)
 	put(query, "platform", platform)
-	return v, s.c.call(ctx, "POST", "/containers/create", query, shaped(func(version string) (any, error) {
+	return &request{method: "POST", path: "/containers/create", query: query, body: shaped(func(version string) (any, error) {
 		return createBody(req, platform, version)
-	}), &v)
+	})}
 }
 
 // createBody shapes a request for an API version.
@@ -244,18 +262,23 @@ type AttachOptions struct {
 	DetachKeys                  string
 }
 
+func (o AttachOptions) put(query url.Values) {
+	query.Set("stream", "1")
+	set(query, "stdin", o.Stdin)
+	set(query, "stdout", o.Stdout)
+	set(query, "stderr", o.Stderr)
+	set(query, "logs", o.Logs)
+	put(query, "detachKeys", o.DetachKeys)
+}
+
 // Attach ties a connection to a container's first process.
 func (s Containers) Attach(ctx context.Context, name string, o AttachOptions) (*Stream, error) {
 	name, err := named("container", name)
 	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"stream": {"1"}}
-	set(query, "stdin", o.Stdin)
-	set(query, "stdout", o.Stdout)
-	set(query, "stderr", o.Stderr)
-	set(query, "logs", o.Logs)
-	put(query, "detachKeys", o.DetachKeys)
+	query := url.Values{}
+	o.put(query)
 	return s.c.hijack(ctx, &request{
 		method: "POST", path: route("containers", name, "attach"), query: query,
 		header: map[string]string{"Content-Type": "text/plain"},
@@ -291,6 +314,18 @@ func (s Containers) Wait(ctx context.Context, name, condition string) (*Waiting,
 		return nil, err
 	}
 	return &Waiting{resp: resp, late: late}, nil
+}
+
+// StartWaiting starts a container and begins to wait for it, with a condition as Wait's, by one
+// request: only an engine of ours, one that CreateAttached gave a stream, answers so.
+func (s Containers) StartWaiting(ctx context.Context, name, condition string) (*Waiting, error) {
+	resp, err := s.c.do(ctx, &request{method: "POST", path: route("containers", name, "start"), query: url.Values{"wait": {condition}}})
+	if err != nil {
+		return nil, err
+	}
+	return &Waiting{resp: resp, late: func() (*response, error) {
+		return s.c.do(ctx, &request{method: "POST", path: route("containers", name, "wait"), query: url.Values{}})
+	}}, nil
 }
 
 // Result gives how the container ended. It is called once. Should the engine have died

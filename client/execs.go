@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -14,12 +15,34 @@ type Execs struct{ c *Client }
 
 // Create prepares a process in a container and gives its id.
 func (e Execs) Create(ctx context.Context, container string, config api.CreateExec) (string, error) {
-	container, err := named("container", container)
+	r, err := execRequest(container, config)
 	if err != nil {
 		return "", err
 	}
-	var id api.ID
-	err = e.c.call(ctx, "POST", route("containers", container, "exec"), nil, shaped(func(version string) (any, error) {
+	var made api.ID
+	err = e.c.call(ctx, r.method, r.path, r.query, r.body, &made)
+	return made.ID, err
+}
+
+// Run is Create, and Attach by the same request. Only an engine of ours does that: the stream is
+// nil where Attach is still to be called.
+func (e Execs) Run(ctx context.Context, container string, config api.CreateExec) (id string, _ *Stream, err error) {
+	r, err := execRequest(container, config)
+	if err != nil {
+		return "", nil, err
+	}
+	r.query.Set("start", "1")
+	var made api.ID
+	tied, id, err := e.c.made(ctx, r, &made)
+	return cmp.Or(id, made.ID), tied, err
+}
+
+func execRequest(container string, config api.CreateExec) (*request, error) {
+	container, err := named("container", container)
+	if err != nil {
+		return nil, err
+	}
+	return &request{method: "POST", path: route("containers", container, "exec"), query: url.Values{}, body: shaped(func(version string) (any, error) {
 		if api.VersionLess(version, "1.42") {
 			config.ConsoleSize = nil
 		}
@@ -27,8 +50,7 @@ func (e Execs) Create(ctx context.Context, container string, config api.CreateEx
 			needs(version, "1.25", "--env", len(config.Env) > 0),
 			needs(version, "1.35", "--workdir", config.WorkingDir != ""),
 		)
-	}), &id)
-	return id.ID, err
+	})}, nil
 }
 
 // Start starts it, detached.

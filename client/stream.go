@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+
+	"lighter/api"
 )
 
 // Stream is a connection that was taken over: what a process prints comes out of it
@@ -35,6 +38,22 @@ func (c *Client) hijack(ctx context.Context, r *request) (*Stream, error) {
 		return nil, fmt.Errorf("unable to upgrade to tcp, received %d", resp.status)
 	}
 	return &Stream{conn: resp.conn, stop: resp.stop}, nil
+}
+
+// made makes a request that makes something. An engine of ours takes the connection over and
+// tells in its header what it made; another one's answer is decoded into out, and there is no
+// stream.
+func (c *Client) made(ctx context.Context, r *request, out any) (_ *Stream, told string, err error) {
+	r.upgrade = true
+	resp, err := c.do(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
+	told = resp.header[strings.ToLower(api.CreatedHeader)]
+	if resp.status != 101 || told == "" {
+		return nil, "", resp.decode(out)
+	}
+	return &Stream{conn: resp.conn, stop: resp.stop}, told, nil
 }
 
 // Read reads what the process printed.

@@ -106,9 +106,16 @@ func (c *containers) create(w http.ResponseWriter, r *request) error {
 	if made.Warnings == nil {
 		made.Warnings = []string{}
 	}
+	if r.ours() && r.flag("attach") {
+		if tty, err := c.engine().CheckAttach(made.ID, r.query.Get("detachKeys")); err == nil {
+			return c.attachNew(w, r, made, tty)
+		}
+	}
 	return writeJSON(w, http.StatusCreated, made)
 }
 
+// start starts a container. Our own client may ask for its end by the same request: the header
+// tells that it runs, the body how it ended.
 func (c *containers) start(w http.ResponseWriter, r *request) error {
 	// "{}" and its like are let through: no JSON object with content is shorter.
 	if r.ContentLength > 7 || r.ContentLength == -1 {
@@ -117,7 +124,11 @@ func (c *containers) start(w http.ResponseWriter, r *request) error {
 	if r.query.Get("checkpoint") != "" {
 		return notBuilt("starting a container from a checkpoint")
 	}
-	return noContent(w, c.engine().Start(r.Context(), r.name))
+	start := func() error { return c.engine().Start(r.Context(), r.name) }
+	if r.ours() && r.query.Has("wait") {
+		return c.untilEnd(w, r, "wait", start)
+	}
+	return noContent(w, start())
 }
 
 // ending reads what stop and restart take.
@@ -202,8 +213,14 @@ func (c *containers) prune(w http.ResponseWriter, r *request) error {
 // wait answers in two parts: the headers at once, so that the client knows that it
 // waits and may start the container; the body when the container has ended.
 func (c *containers) wait(w http.ResponseWriter, r *request) error {
+	return c.untilEnd(w, r, "condition", func() error { return nil })
+}
+
+// untilEnd answers with a container's end, by the condition that the named parameter tells. What
+// first does comes when nothing can be missed any more, and before the header.
+func (c *containers) untilEnd(w http.ResponseWriter, r *request, parameter string, first func() error) error {
 	condition := api.WaitNotRunning
-	if v := r.query.Get("condition"); v != "" && !r.older("1.30") {
+	if v := r.query.Get(parameter); v != "" && !r.older("1.30") {
 		switch v {
 		case api.WaitNotRunning, api.WaitNextExit, api.WaitRemoved:
 			condition = v
@@ -214,6 +231,9 @@ func (c *containers) wait(w http.ResponseWriter, r *request) error {
 	ctx, cancel := untilStop(r.Context())
 	defer cancel()
 	ended, err := c.engine().Wait(ctx, r.name, condition)
+	if err == nil {
+		err = first()
+	}
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ type execs struct {
 
 func (e *execs) engine() *container.Containers { return e.s.config.Containers }
 
+// create makes an exec. Our own client may have it started by the same request, tied to it; a
+// field of the answer's header is its id then.
 func (e *execs) create(w http.ResponseWriter, r *request) error {
 	var body api.CreateExec
 	if err := r.json(w, &body); err != nil {
@@ -33,6 +35,10 @@ func (e *execs) create(w http.ResponseWriter, r *request) error {
 	id, err := e.engine().ExecCreate(r.Context(), r.name, body)
 	if err != nil {
 		return err
+	}
+	if r.ours() && r.flag("start") {
+		w.Header().Set(api.CreatedHeader, id)
+		return e.run(w, r, id, api.StartExec{Tty: body.Tty, ConsoleSize: body.ConsoleSize}, body.Tty)
 	}
 	return writeJSON(w, http.StatusCreated, api.ID{ID: id})
 }
@@ -76,6 +82,11 @@ func (e *execs) start(w http.ResponseWriter, r *request) error {
 	if body.Detach {
 		return e.engine().ExecStart(r.Context(), r.name, body, nil)
 	}
+	return e.run(w, r, r.name, body, tty)
+}
+
+// run runs a program whose streams are the client's connection.
+func (e *execs) run(w http.ResponseWriter, r *request, id string, body api.StartExec, tty bool) error {
 	h, err := e.s.hijack(w)
 	if err != nil {
 		return err
@@ -86,7 +97,7 @@ func (e *execs) start(w http.ResponseWriter, r *request) error {
 	}
 	client := h.client()
 	client.Stdin, client.Stdout, client.Stderr, client.Framed = true, true, true, !tty
-	if err := e.engine().ExecStart(r.Context(), r.name, body, &client); err != nil {
+	if err := e.engine().ExecStart(r.Context(), id, body, &client); err != nil {
 		r.noteFailure(err)
 		h.fail(err, !tty)
 		return nil

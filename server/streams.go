@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -27,8 +28,7 @@ func frame(b []byte, stream byte, length int) []byte {
 // attach ties the client's connection to a container. The engine keeps it until the
 // container starts, if it has not yet.
 func (c *containers) attach(w http.ResponseWriter, r *request) error {
-	keys := r.query.Get("detachKeys")
-	tty, err := c.engine().CheckAttach(r.name, keys)
+	tty, err := c.engine().CheckAttach(r.name, r.query.Get("detachKeys"))
 	h, e := c.s.hijack(w)
 	if e != nil {
 		return e
@@ -38,13 +38,32 @@ func (c *containers) attach(w http.ResponseWriter, r *request) error {
 		h.refuse(err)
 		return nil
 	}
+	return c.tie(r, h, r.name, tty, nil)
+}
+
+// attachNew answers a creation by attaching the client to what was made, of which a field of the
+// header tells.
+func (c *containers) attachNew(w http.ResponseWriter, r *request, made api.Created, tty bool) error {
+	text, err := json.Marshal(made)
+	if err != nil {
+		return err
+	}
+	h, err := c.s.hijack(w)
+	if err != nil {
+		return err
+	}
+	return c.tie(r, h, made.ID, tty, http.Header{api.CreatedHeader: {string(text)}})
+}
+
+// tie attaches a connection that was taken over; extra comes with the answer.
+func (c *containers) tie(r *request, h *hijacked, name string, tty bool, extra http.Header) error {
 	client := h.client()
 	client.Stdin, client.Stdout, client.Stderr = r.flag("stdin"), r.flag("stdout"), r.flag("stderr")
 	client.Framed = !tty
 	accepted := false
-	err = c.engine().Attach(r.Context(), r.name, container.AttachOptions{
-		Logs: r.flag("logs"), Stream: r.flag("stream"), DetachKeys: keys, Client: client,
-		Accept: func() error { accepted = true; return h.accept(r, r.streamType(tty), nil) },
+	err := c.engine().Attach(r.Context(), name, container.AttachOptions{
+		Logs: r.flag("logs"), Stream: r.flag("stream"), DetachKeys: r.query.Get("detachKeys"), Client: client,
+		Accept: func() error { accepted = true; return h.accept(r, r.streamType(tty), extra) },
 	})
 	r.noteFailure(err)
 	switch {
