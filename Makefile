@@ -14,7 +14,7 @@ build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 	@# The linker writes its output page by page, and so the kernel caches it. Written in one go it
 	@# is cached in large pieces, as an installed program is: a start maps it 0.3 ms sooner.
-	@for p in $(PROGRAMS); do cp bin/$$p bin/.$$p && mv -f bin/.$$p bin/$$p || exit 1; done
+	@for p in $(PROGRAMS); do dd if=bin/$$p of=bin/.$$p bs=64M status=none && chmod 755 bin/.$$p && mv -f bin/.$$p bin/$$p || exit 1; done
 
 check: ## under a minute, no root: format, vet, staticcheck, the house, unit tests
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }

@@ -119,7 +119,7 @@ func createContainer(ctx context.Context, a *App, o *createFlags, req api.Create
 	if err != nil {
 		return "", nil, err
 	}
-	created, tied, err := create(ctx, c, o.name, platform, req, tie)
+	created, tied, err := c.Containers().Create(ctx, o.name, platform, req, tie)
 	if api.Is(err, api.NotFound) && imageID == "" && o.pull == "missing" {
 		if !o.quiet {
 			a.warn("Unable to find image '%s' locally", ref.OrLatest().Familiar())
@@ -127,7 +127,7 @@ func createContainer(ctx context.Context, a *App, o *createFlags, req api.Create
 		if err := pullImage(ctx, a, ref, platform, o.quiet); err != nil {
 			return "", nil, err
 		}
-		created, tied, err = create(ctx, c, o.name, platform, req, tie)
+		created, tied, err = c.Containers().Create(ctx, o.name, platform, req, tie)
 	}
 	if err != nil {
 		return "", nil, err
@@ -142,14 +142,6 @@ func createContainer(ctx context.Context, a *App, o *createFlags, req api.Create
 		a.warn("WARNING: %s", warning)
 	}
 	return created.ID, tied, nil
-}
-
-func create(ctx context.Context, c *client.Client, name, platform string, req api.CreateContainer, tie *client.AttachOptions) (v api.Created, tied *client.Stream, err error) {
-	if tie != nil {
-		return c.Containers().CreateAttached(ctx, name, platform, req, *tie)
-	}
-	v, err = c.Containers().Create(ctx, name, platform, req)
-	return v, nil, err
 }
 
 // shareSocket binds the engine's socket into the container. Logins are not handed on:

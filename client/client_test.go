@@ -92,10 +92,10 @@ func TestCreateForOldEngine(t *testing.T) {
 		HostConfig:       &api.HostConfig{},
 		NetworkingConfig: &api.NetworkingConfig{},
 	}
-	if v, err := c.Containers().Create(t.Context(), "", "", req); err != nil || v.ID != "x" {
+	if v, _, err := c.Containers().Create(t.Context(), "", "", req, nil); err != nil || v.ID != "x" {
 		t.Errorf("got %v, %v", v, err)
 	}
-	_, err := c.Containers().Create(t.Context(), "", "linux/arm64", req)
+	_, _, err := c.Containers().Create(t.Context(), "", "linux/arm64", req, nil)
 	if err == nil || err.Error() != `"--platform" requires API version 1.41, but the Docker daemon API version is 1.39` {
 		t.Errorf("got %v", err)
 	}

@@ -17,32 +17,26 @@ import (
 type Containers struct{ c *Client }
 
 // Create makes a container. Name may be empty for one that the engine invents,
-// platform is empty or os[/arch[/variant]].
-func (s Containers) Create(ctx context.Context, name, platform string, req api.CreateContainer) (v api.Created, err error) {
-	r := createRequest(name, platform, req)
-	return v, s.c.call(ctx, r.method, r.path, r.query, r.body, &v)
-}
-
-// CreateAttached is Create, and ties a connection to the container by the same request. Only an
-// engine of ours does that: the stream is nil where Attach is still to be called.
-func (s Containers) CreateAttached(ctx context.Context, name, platform string, req api.CreateContainer, o AttachOptions) (v api.Created, tied *Stream, err error) {
-	r := createRequest(name, platform, req)
-	r.query.Set("attach", "1")
-	o.put(r.query)
+// platform is empty or os[/arch[/variant]]. With tie, a connection is tied to it by the same
+// request. Only an engine of ours does that: the stream is nil where Attach is still to be called.
+func (s Containers) Create(ctx context.Context, name, platform string, req api.CreateContainer, tie *AttachOptions) (v api.Created, tied *Stream, err error) {
+	query := url.Values{}
+	put(query, "name", name)
+	put(query, "platform", platform)
+	r := &request{method: "POST", path: "/containers/create", query: query, body: shaped(func(version string) (any, error) {
+		return createBody(req, platform, version)
+	})}
+	if tie == nil {
+		err = s.c.call(ctx, r.method, r.path, r.query, r.body, &v)
+		return v, nil, err
+	}
+	query.Set("attach", "1")
+	tie.put(query)
 	tied, made, err := s.c.made(ctx, r, &v)
 	if tied != nil {
 		err = decode([]byte(made), &v)
 	}
 	return v, tied, err
-}
-
-func createRequest(name, platform string, req api.CreateContainer) *request {
-	query := url.Values{}
-	put(query, "name", name)
-	put(query, "platform", platform)
-	return &request{method: "POST", path: "/containers/create", query: query, body: shaped(func(version string) (any, error) {
-		return createBody(req, platform, version)
-	})}
 }
 
 // createBody shapes a request for an API version.
@@ -317,7 +311,7 @@ func (s Containers) Wait(ctx context.Context, name, condition string) (*Waiting,
 }
 
 // StartWaiting starts a container and begins to wait for it, with a condition as Wait's, by one
-// request: only an engine of ours, one that CreateAttached gave a stream, answers so.
+// request: only an engine of ours, one of which Create gave a stream, answers so.
 func (s Containers) StartWaiting(ctx context.Context, name, condition string) (*Waiting, error) {
 	resp, err := s.c.do(ctx, &request{method: "POST", path: route("containers", name, "start"), query: url.Values{"wait": {condition}}})
 	if err != nil {

@@ -106,7 +106,7 @@ func (c *containers) create(w http.ResponseWriter, r *request) error {
 	if made.Warnings == nil {
 		made.Warnings = []string{}
 	}
-	if r.ours() && r.flag("attach") {
+	if c.s.merges(r) && r.flag("attach") {
 		if tty, err := c.engine().CheckAttach(made.ID, r.query.Get("detachKeys")); err == nil {
 			return c.attachNew(w, r, made, tty)
 		}
@@ -125,7 +125,7 @@ func (c *containers) start(w http.ResponseWriter, r *request) error {
 		return notBuilt("starting a container from a checkpoint")
 	}
 	start := func() error { return c.engine().Start(r.Context(), r.name) }
-	if r.ours() && r.query.Has("wait") {
+	if c.s.merges(r) && r.query.Has("wait") {
 		return c.untilEnd(w, r, "wait", start)
 	}
 	return noContent(w, start())

@@ -263,14 +263,15 @@ func TestWaitHeaders(t *testing.T) {
 }
 
 // upgrade sends a request that takes the connection over, and gives what comes back.
-func upgrade(t *testing.T, sock, path, body string) *bufio.Reader {
+func upgrade(t *testing.T, sock, path, body string, fields ...string) *bufio.Reader {
 	t.Helper()
 	conn, err := net.Dial("unix", sock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
+		path, len(body), strings.Join(fields, ""), body)
 	return bufio.NewReader(conn)
 }
 
@@ -310,6 +311,60 @@ func TestAttach(t *testing.T) {
 	out, _ := io.ReadAll(upgrade(t, sock, "/containers/nosuch/attach?stream=1", ""))
 	if want := "HTTP/1.1 404 Not Found\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\nNo such container: nosuch\r\n"; string(out) != want {
 		t.Errorf("%q", out)
+	}
+}
+
+// TestOneRequest: our own client is tied to what it makes, and hears of the end of what it starts,
+// by one request; from others the same parameters are ignored, as Docker does.
+func TestOneRequest(t *testing.T) {
+	const ours = "User-Agent: Docker-Client/1 lighter/1\r\n"
+	sock := newEngine(t)
+	made := func(got string) string {
+		_, rest, _ := strings.Cut(got, "\r\n"+api.CreatedHeader+": ")
+		id, _, _ := strings.Cut(rest, "\r\n")
+		return id
+	}
+	out := upgrade(t, sock, "/containers/create?name=aa&attach=1&stream=1&stdout=1", `{"Image":"img"}`, ours)
+	got := head(t, out)
+	var v api.Created
+	if err := json.Unmarshal([]byte(made(got)), &v); err != nil || !strings.HasPrefix(got, "HTTP/1.1 101 ") || len(v.ID) != 64 {
+		t.Fatalf("%v, %q", err, got)
+	}
+	end := upgrade(t, sock, "/containers/aa/start?wait=next-exit", "", ours)
+	if got := head(t, end); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+		t.Fatalf("%q", got)
+	}
+	run := upgrade(t, sock, "/containers/aa/exec?start=1", `{"Cmd":["nosuchcmd"],"AttachStdout":true}`, ours)
+	if got := head(t, run); !strings.HasPrefix(got, "HTTP/1.1 101 ") || len(made(got)) != 64 {
+		t.Errorf("%q", got)
+	}
+	if text, _ := io.ReadAll(run); !strings.Contains(string(text), "executable file not found in $PATH") {
+		t.Errorf("%q", text)
+	}
+	call(t, sock, "POST", "/containers/aa/kill", "")
+	if line, err := end.ReadString('\n'); err != nil || strings.TrimSpace(line) == "" {
+		t.Errorf("size of the answer: %q, %v", line, err)
+	}
+	if line, err := end.ReadString('\n'); err != nil || !strings.Contains(line, `"StatusCode":137`) {
+		t.Errorf("the end: %q, %v", line, err)
+	}
+	if _, err := io.ReadAll(out); err != nil {
+		t.Error(err)
+	}
+	if got := head(t, upgrade(t, sock, "/containers/nosuch/start?wait=next-exit", "", ours)); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
+		t.Errorf("%q", got)
+	}
+	for _, c := range []struct {
+		path, body string
+		want       int
+	}{
+		{"/containers/create?name=bb&attach=1&stream=1", `{"Image":"img"}`, 201},
+		{"/containers/bb/start?wait=removed", "", 204},
+		{"/containers/bb/exec?start=1", `{"Cmd":["true"]}`, 201},
+	} {
+		if status, body := call(t, sock, "POST", c.path, c.body); status != c.want {
+			t.Errorf("%s: %d %s", c.path, status, body)
+		}
 	}
 }
 

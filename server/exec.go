@@ -36,7 +36,7 @@ func (e *execs) create(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if r.ours() && r.flag("start") {
+	if e.s.merges(r) && r.flag("start") {
 		w.Header().Set(api.CreatedHeader, id)
 		return e.run(w, r, id, api.StartExec{Tty: body.Tty, ConsoleSize: body.ConsoleSize}, body.Tty)
 	}

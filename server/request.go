@@ -42,6 +42,10 @@ func (r *request) older(v string) bool { return api.VersionLess(r.version, v) }
 // ours reports whether the client is our own, under its own name: it hears more than Docker tells.
 func (r *request) ours() bool { return strings.Contains(r.UserAgent(), " lighter/") }
 
+// merges reports whether what others need two requests for may be one: for our own client, and
+// unless each request is judged or noted for itself.
+func (s *Server) merges(r *request) bool { return s.watch == nil && r.ours() }
+
 // flag reads a boolean parameter in Docker's generous way: everything is true
 // but the empty string, 0, no, false and none.
 func (r *request) flag(key string) bool {
