@@ -88,10 +88,6 @@ func (a *App) inFull(ctx context.Context, name string, args []string) error {
 func Main(ctx context.Context, config Config) int {
 	a := &App{Config: config, name: programName(config.Args)}
 	err := a.run(ctx, config.Args[1:])
-	advice := ""
-	if err != nil {
-		advice = advise(ctx, a, err.Error())
-	}
 	if a.engine != nil {
 		a.engine.Close()
 	}
@@ -103,10 +99,7 @@ func Main(ctx context.Context, config Config) int {
 		return 0
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(a.Err, paintHints(a.Err, dockerTypes(text)))
-	}
-	if advice != "" {
-		fmt.Fprintln(a.Err, paintHints(a.Err, advice))
+		fmt.Fprintln(a.Err, dockerTypes(text))
 	}
 	var e *exitError
 	if errors.As(err, &e) && e.code != 0 {
