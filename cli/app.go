@@ -88,6 +88,10 @@ func (a *App) inFull(ctx context.Context, name string, args []string) error {
 func Main(ctx context.Context, config Config) int {
 	a := &App{Config: config, name: programName(config.Args)}
 	err := a.run(ctx, config.Args[1:])
+	advice := ""
+	if err != nil {
+		advice = advise(ctx, a, err.Error())
+	}
 	if a.engine != nil {
 		a.engine.Close()
 	}
@@ -99,7 +103,10 @@ func Main(ctx context.Context, config Config) int {
 		return 0
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(a.Err, dockerTypes(text))
+		fmt.Fprintln(a.Err, paintHints(a.Err, dockerTypes(text)))
+	}
+	if advice != "" {
+		fmt.Fprintln(a.Err, paintHints(a.Err, advice))
 	}
 	var e *exitError
 	if errors.As(err, &e) && e.code != 0 {
