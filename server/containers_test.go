@@ -108,12 +108,12 @@ func (f folders) MountBriefly(id string) (*os.File, error) { return f.Mount(id, 
 func (f folders) Mount(id string, _ bool) (*os.File, error) {
 	return os.Open(filepath.Join(f.dir, id, "fs"))
 }
-func (f folders) View(string) (*os.File, error)      { return os.Open(f.dir) }
-func (f folders) Remove(id string) error             { return nil }
-func (f folders) Adopt(string, string, bool)         {}
-func (f folders) Forget(string)                      {}
-func (f folders) Usage(string) (int64, int64, error) { return 1, 2, nil }
-func (f folders) Data(string) api.DriverData         { return api.DriverData{Name: "overlay2"} }
+func (f folders) View(string, bool) (*os.File, error) { return os.Open(f.dir) }
+func (f folders) Remove(id string) error              { return nil }
+func (f folders) Adopt(string, string, bool)          {}
+func (f folders) Forget(string)                       {}
+func (f folders) Usage(string) (int64, int64, error)  { return 1, 2, nil }
+func (f folders) Data(string) api.DriverData          { return api.DriverData{Name: "overlay2"} }
 
 func (folders) ReadFile(*os.File, string, int64) ([]byte, error) { return nil, os.ErrNotExist }
 func (folders) MkdirAll(*os.File, string) error                  { return nil }
