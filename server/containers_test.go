@@ -136,10 +136,10 @@ func (oneImage) Resolve(ref string, _ *api.Platform) (container.Image, error) {
 // noShm is the shared memory of containers that share none.
 type noShm struct{}
 
-func (noShm) Make(string, int64) (string, error) { return "", os.ErrInvalid }
-func (noShm) Path(string) string                 { return "" }
-func (noShm) Remove(string) error                { return nil }
-func (noShm) Known() []string                    { return nil }
+func (noShm) Make(string, int64, int, int) (string, error) { return "", os.ErrInvalid }
+func (noShm) Path(string) string                           { return "" }
+func (noShm) Remove(string) error                          { return nil }
+func (noShm) Known() []string                              { return nil }
 
 // newEngine serves containers whose kernel is made of folders.
 func newEngine(t *testing.T) (sock string) { return engineServer(t).listen(t) }
