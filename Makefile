@@ -33,8 +33,9 @@ test-v2: ## packages' tests in a virtual machine with cgroup version 2 alone
 fuzz: ## each fuzzer for a minute (FUZZTIME=1m): docs/security.md
 	scripts/fuzz.sh
 
-crash: ## 500 deaths of engine, keeper, both or a client under load; SEED=… draws the same again
-	$(GO) test ./stories -run '^TestCrashes$$' -count=1 -timeout 3h -v -crash.rounds $(or $(CRASHES),500) -crash.seed $(or $(SEED),0)
+crash: ## 500 deaths of engine, keeper, both or a client under load; or FAULT=power, eio, full: of the disk; SEED=… draws the same again
+	$(GO) test ./stories -run '^$(if $(FAULT),TestFaults,TestCrashes)$$' -count=1 -timeout 3h -v -crash.seed $(or $(SEED),0) \
+		-crash.rounds $(or $(CRASHES),500) -fault.rounds $(or $(CRASHES),100) $(if $(FAULT),-fault.kinds '$(FAULT)')
 
 bench: build ## ours beside PEER="docker=unix://… podman=…", in turn; writes docs/benchmarks.{md,svg,json}
 	$(GO) run ./bench -peer '$(PEER)' -docs docs $(BENCHFLAGS)

@@ -232,6 +232,7 @@ func (c *Client) exited(p *peer, e task.Exit, run int64) {
 	again := c.told[run]
 	c.told[run] = true
 	c.mu.Unlock()
+	c.reapInherited() // one that came to us with its keeper's death may have ended before we watched it
 	if again {
 		return
 	}

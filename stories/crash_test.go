@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,7 +39,7 @@ func TestCrashes(t *testing.T) {
 		*crashSeed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-crash.seed=%d -crash.rounds=%d", *crashSeed, *crashRounds)
-	c := newCampaign(t, *crashSeed)
+	c := newCampaign(t, *crashSeed, nil)
 	for round := range *crashRounds {
 		victim := victims[c.rnd.IntN(len(victims))]
 		c.round(victim)
@@ -61,6 +60,9 @@ type campaign struct {
 	rnd     *rand.Rand
 	workers []*worker
 	over    atomic.Bool    // somebody was, or is being, killed
+	disk    *disk          // that the data root lies on, if it is one of ours
+	faulty  atomic.Bool    // the disk fails, or will: commands may
+	web     *exec.Cmd      // the registry
 	still   map[string]int // what the engine and its keeper have open at rest: how many of each kind
 }
 
@@ -68,22 +70,31 @@ type campaign struct {
 const campaignImages = "127.0.0.1:5000/ann/app"
 
 // newCampaign starts an engine and a registry in a network namespace of their own, and
-// makes what workers begin with. Flags are lighterd's.
-func newCampaign(t *testing.T, seed uint64, flags ...string) *campaign {
+// makes what workers begin with. The data root lies on the disk, if one is given.
+func newCampaign(t *testing.T, seed uint64, d *disk) *campaign {
 	dir := t.TempDir()
 	e, err := newEngine(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if d != nil {
+		e.root = filepath.Join(d.mnt(), "data")
+	}
 	parent := "/lighter-" + filepath.Base(filepath.Dir(dir)) // of control groups: what is below it is ours
-	e.flags = append([]string{"--cgroup-parent", parent}, flags...)
-	c := &campaign{t: t, e: e, dir: dir, parent: parent, rnd: rand.New(rand.NewPCG(seed, 0))}
+	e.flags = []string{"--cgroup-parent", parent}
+	c := &campaign{t: t, e: e, disk: d, dir: dir, parent: parent, rnd: rand.New(rand.NewPCG(seed, 0))}
 	t.Cleanup(func() {
 		if err := errors.Join(e.end(), e.drop(), c.ungroup()); err != nil {
 			t.Error(err)
 		}
 	})
+	add := exec.Command(filepath.Join(bin, "lighterhub"), "user", "add", "ann", "--data", filepath.Join(dir, "hub"), "--password-stdin")
+	add.Stdin = strings.NewReader("correct horse")
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	c.hub()
+	t.Cleanup(c.unhub)
 	if err := e.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,20 +116,18 @@ func newCampaign(t *testing.T, seed uint64, flags ...string) *campaign {
 
 // hub starts the registry, in the engine's network namespace.
 func (c *campaign) hub() {
-	data := filepath.Join(c.dir, "hub")
-	add := exec.Command(filepath.Join(bin, "lighterhub"), "user", "add", "ann", "--data", data, "--password-stdin")
-	add.Stdin = strings.NewReader("correct horse")
-	if out, err := add.CombinedOutput(); err != nil {
-		c.t.Fatalf("%v: %s", err, out)
-	}
-	serve := exec.Command(filepath.Join(bin, "lighterhub"), "serve", "--data", data, "--listen", "127.0.0.1:5000", "--log-level", "error")
-	if err := net.In(c.e.space, serve.Start); err != nil {
+	c.web = exec.Command(filepath.Join(bin, "lighterhub"), "serve", "--data", filepath.Join(c.dir, "hub"), "--listen", "127.0.0.1:5000", "--log-level", "error")
+	if err := net.In(c.e.space, c.web.Start); err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { serve.Process.Kill(); serve.Wait() })
 	if err := await(func() bool { _, err := c.get("5000", "/healthz"); return err == nil }, "the registry"); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+func (c *campaign) unhub() {
+	c.web.Process.Kill()
+	c.web.Wait() // killed
 }
 
 // get asks what serves a port of the engine's loopback for a file.
@@ -168,34 +177,26 @@ func (c *campaign) command(args ...string) *exec.Cmd {
 
 // round has the workers work until the victim dies, and looks what is left.
 func (c *campaign) round(victim string) {
-	c.over.Store(false)
-	var work sync.WaitGroup
-	for _, w := range c.workers {
-		work.Go(func() {
-			for !c.over.Load() && !c.t.Failed() {
-				w.verb()
-			}
-		})
-	}
-	time.Sleep(time.Duration(c.rnd.IntN(200)) * time.Millisecond) // the moment is what is drawn
-	c.over.Store(true)
-	who := c.workers[c.rnd.IntN(len(c.workers))]
-	if victim == "client" {
-		who.kill()
-	}
-	if victim == "keeper" || victim == "both" {
-		for _, pid := range c.e.processes(true) {
-			if p, err := os.FindProcess(pid); err == nil {
-				p.Kill()
+	c.work(func() {
+		time.Sleep(time.Duration(c.rnd.IntN(200)) * time.Millisecond) // the moment is what is drawn
+		c.over.Store(true)
+		who := c.workers[c.rnd.IntN(len(c.workers))]
+		if victim == "client" {
+			who.kill()
+		}
+		if victim == "keeper" || victim == "both" {
+			for _, pid := range c.e.processes(true) {
+				if p, err := os.FindProcess(pid); err == nil {
+					p.Kill()
+				}
 			}
 		}
-	}
-	if victim == "engine" || victim == "both" {
-		if err := c.e.signal(os.Kill); err != nil {
-			c.t.Error(err)
+		if victim == "engine" || victim == "both" {
+			if err := c.e.signal(os.Kill); err != nil {
+				c.t.Error(err)
+			}
 		}
-	}
-	work.Wait()
+	})
 	if c.e.cmd == nil {
 		if err := c.e.start(); err != nil {
 			c.t.Fatal(err)

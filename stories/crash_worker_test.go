@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // worker does one thing after the other to containers, volumes and networks of its own, and
@@ -33,6 +34,7 @@ type thing struct {
 	kind  string // "sleeps", "prints", "serves", "volume", "network", "image"
 	there bool
 	sure  bool // the last verb on it was answered
+	at    time.Time
 
 	code, lines int    // of one that prints
 	killed      bool   // of one that sleeps: an answered kill
@@ -57,7 +59,7 @@ func (w *worker) run(args ...string) (out string, cut bool, err error) {
 	w.mu.Lock()
 	w.cmd = nil
 	w.mu.Unlock()
-	if err != nil && w.c.over.Load() {
+	if err != nil && (w.c.over.Load() || w.c.faulty.Load()) {
 		return stdout.String(), true, err
 	}
 	if err != nil {
@@ -85,7 +87,7 @@ func (w *worker) must(th *thing, args ...string) (string, bool) {
 	if cut {
 		return out, false
 	}
-	th.sure = true
+	th.sure, th.at = true, time.Now()
 	if err == nil {
 		return out, true
 	}
@@ -460,8 +462,8 @@ func (w *worker) auditPrints(name string, th *thing, unsure bool) {
 	if err != nil {
 		t.Error(err)
 	}
-	if unsure && (strings.HasPrefix(state, "created") || state == "exited 137") {
-		th.blind = true // created and not started, or stopped again when the start failed
+	if unsure && strings.HasPrefix(state, "created") {
+		th.blind = true // never started, though created
 	}
 	if th.blind {
 		return

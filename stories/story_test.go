@@ -28,6 +28,13 @@ const patience = 30 * time.Second
 var bin, busyboxTar string
 
 func TestMain(m *testing.M) {
+	if image, file, ok := strings.Cut(os.Getenv(diskVar), ":"); ok {
+		if err := serveDisk(image, file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }
@@ -354,8 +361,8 @@ func (e *engine) end() error {
 		return fmt.Errorf("%w: %v", err, e.processes(false))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err == nil && strings.Contains(string(mounts), filepath.Dir(e.root)) {
-		err = fmt.Errorf("mounts are left under %s", filepath.Dir(e.root))
+	if dir := filepath.Dir(e.run); err == nil && (strings.Contains(string(mounts), dir) || strings.Contains(string(mounts), e.root)) {
+		err = fmt.Errorf("mounts are left under %s or %s", dir, e.root)
 	}
 	return err
 }
@@ -373,11 +380,23 @@ func (e *engine) processes(keepers bool) []int {
 		args, _ := os.ReadFile(proc + "/cmdline")
 		title := strings.ReplaceAll(string(args), "\x00", " ")
 		ours := strings.Contains(title, e.run+" ") && (!keepers || strings.HasPrefix(title, "lighter keeper "))
-		if pid, err := strconv.Atoi(filepath.Base(proc)); err == nil && ours {
+		if pid, err := strconv.Atoi(filepath.Base(proc)); err == nil && ours && !nested(proc) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// nested tells of a process that has a PID namespace of its own: a container's first, which
+// looks like its keeper until it is the container's program.
+func nested(proc string) bool {
+	depth := func(proc string) int {
+		text, _ := os.ReadFile(proc + "/status")
+		_, pids, _ := strings.Cut(string(text), "\nNSpid:")
+		pids, _, _ = strings.Cut(pids, "\n")
+		return len(strings.Fields(pids))
+	}
+	return depth(proc) > depth("/proc/self")
 }
 
 func await(done func() bool, what string) error {

@@ -150,8 +150,9 @@ type Containers struct {
 	self   int         // our process's id
 	linked atomic.Bool // some container is linked to another
 
-	alarms alarms
-	ships  *logship.Ships
+	alarms  alarms
+	durable durable
+	ships   *logship.Ships
 }
 
 // New takes over the containers in d.Dir: what an earlier engine left half-done is
@@ -162,6 +163,7 @@ func New(ctx context.Context, d Deps) (*Containers, error) {
 		d.HostDNS = dns.NewHost()
 	}
 	cs := &Containers{self: os.Getpid(), Deps: d}
+	cs.durable.cs = cs
 	cs.index.init()
 	cs.execs.init()
 	cs.alarms.init(ctx, d.Clock, &cs.work)
@@ -178,6 +180,7 @@ func (cs *Containers) Close() {
 	cs.alarms.close()
 	cs.ships.Close()
 	cs.work.Wait()
+	cs.durable.close()
 }
 
 // publish tells of a container, with the attributes that each of its events has.

@@ -18,21 +18,41 @@ const (
 	recordFormat = 1
 )
 
-// saveRecord makes the container exist. Neither file is synced: a container need not
-// survive a power cut.
+// saveRecord makes the container exist, or changes what it is. Nobody who creates one waits
+// for the disk; what replaces a record is on it at once, as a power cut may else leave neither.
 func (c *container) saveRecord(r *record) error {
-	return store.WriteRecord(c.path(recordFile), r, false)
+	path := c.path(recordFile)
+	_, err := os.Lstat(path)
+	if err := store.WriteRecord(path, r, err == nil && !r.Host.AutoRemove); err != nil {
+		return err
+	}
+	c.lasting(r)
+	return nil
 }
 
 func (c *container) saveHistory(h *history) error {
-	return store.WriteRecord(c.path(historyFile), h, false)
+	if err := store.WriteRecord(c.path(historyFile), h, false); err != nil {
+		return err
+	}
+	c.lasting(c.now().record)
+	return nil
+}
+
+// lasting has the container's records survive a power cut, soon.
+func (c *container) lasting(r *record) {
+	if !r.Host.AutoRemove {
+		c.cs.durable.soon(c.id)
+	}
 }
 
 // load reads what a container's folder says. os.ErrNotExist means that it was never
-// created whole.
+// created whole: an empty record is what a power cut leaves in the moment after that.
 func load(dir string) (*record, history, error) {
 	r, h := &record{}, history{Phase: created.String()}
 	if err := store.ReadRecord(filepath.Join(dir, recordFile), r); err != nil {
+		if empty(filepath.Join(dir, recordFile)) {
+			err = os.ErrNotExist
+		}
 		return nil, h, err
 	}
 	switch {
@@ -42,8 +62,13 @@ func load(dir string) (*record, history, error) {
 		return nil, h, &store.CorruptError{Path: filepath.Join(dir, recordFile), Err: errors.New("it is not this container's")}
 	}
 	err := store.ReadRecord(filepath.Join(dir, historyFile), &h)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || err != nil && empty(filepath.Join(dir, historyFile)) {
 		err = nil
 	}
 	return r, h, err
+}
+
+func empty(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode().IsRegular() && st.Size() == 0
 }

@@ -92,6 +92,9 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	}
 	cs.Layers.Adopt(id, rec.Top, rec.Host.AutoRemove)
 	c := newContainer(cs, rec, h, was)
+	if now := cs.alarms.clock.Now(); !lasts(c.path(recordFile), now) || !lasts(c.path(historyFile), now) {
+		c.lasting(rec)
+	}
 	s := *c.now()
 	r, runs := alive[task.Name{Container: id}]
 	c.door.launched, c.used = runs, true

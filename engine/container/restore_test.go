@@ -126,15 +126,19 @@ func TestSweep(t *testing.T) {
 	w.must(os.WriteFile(unfinished, []byte("{"), 0o600))
 	broken := w.create("broken")
 	twin := w.create("twin")
-	unreadable := map[string]string{broken: `{"Format":1,`, twin: ""}
+	unreadable := map[string]string{broken: `{"Format":1,`, twin: "null"}
+	lost := w.create("lost") // the power was cut before its record was on the disk
+	w.must(os.Truncate(filepath.Join(w.root, "containers", lost, recordFile), 0))
 	for id, text := range unreadable {
 		w.must(os.WriteFile(filepath.Join(w.root, "containers", id, recordFile), []byte(text), 0o600))
 	}
 	w.keeper.alive[task.Name{Container: "feed" + newID()[4:]}] = task.Running{} // of a removed one
 	w.crash()
 	w.open()
-	if _, err := os.Stat(filepath.Join(w.root, "containers", half)); !os.IsNotExist(err) {
-		t.Error("half-made container left")
+	for _, id := range []string{half, lost} {
+		if _, err := os.Stat(filepath.Join(w.root, "containers", id)); !os.IsNotExist(err) {
+			t.Error("half-made container left")
+		}
 	}
 	if _, err := os.Stat(unfinished); !os.IsNotExist(err) {
 		t.Error("half-written record left")
