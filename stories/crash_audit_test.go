@@ -49,7 +49,12 @@ func (c *campaign) leftovers() {
 		{"process that nobody waited for", c.zombies},
 		{"half-made thing", func() []string { return names(c.e.root, "tmp/*") }},
 		{"rubbish", func() []string { return names(c.e.root, "trash/*") }},
-		{"link of no container", func() []string { return c.links(ends, ends+poolOfLinks*(1+networks)) }},
+		{"link of no container", func() []string {
+			if !long() {
+				return nil
+			}
+			return c.links(ends, ends+poolOfLinks*(1+networks))
+		}},
 	} {
 		var left []string
 		err := await(func() bool {
@@ -223,7 +228,7 @@ func (c *campaign) clear() {
 			c.t.Errorf("%s holds %q", pattern, left)
 		}
 	}
-	if *crashRounds >= 50 {
+	if long() {
 		c.atRest()
 	}
 	if err := c.e.signal(os.Interrupt); err != nil {
@@ -238,10 +243,14 @@ func (c *campaign) clear() {
 			c.t.Errorf("%s holds %q", pattern, left)
 		}
 	}
-	if left := c.space(); len(left) > 0 {
+	if left := c.space(); long() && len(left) > 0 {
 		c.t.Errorf("the host's network has %q", left)
 	}
 }
+
+// long tells a campaign from the short form in `make test`, beside which others make and drop so many
+// network namespaces that the kernel takes minutes to close one, and its links with it.
+func long() bool { return *crashRounds >= 50 }
 
 // space lists what is in the engine's network namespace but its loopback: links, addresses, rules.
 func (c *campaign) space() (list []string) {

@@ -33,7 +33,6 @@ func TestFaults(t *testing.T) {
 	for kind := range strings.FieldsSeq(*faultKinds) {
 		fault := map[string]func(*campaign){"power": (*campaign).power, "eio": (*campaign).eio, "full": (*campaign).full}[kind]
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
 			t.Logf("-crash.seed=%d -fault.rounds=%d -fault.kinds=%s", *crashSeed, *faultRounds, kind)
 			c := newCampaign(t, *crashSeed, newDisk(t, 256))
 			for round := range *faultRounds {

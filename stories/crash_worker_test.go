@@ -424,16 +424,15 @@ func (w *worker) audit(blind bool) {
 }
 
 func (w *worker) auditServes(name string, th *thing, unsure bool) {
-	state, err := w.c.cli("inspect", "-f", "{{.State.Status}}", name)
-	if state = strings.TrimSpace(state); err != nil || !unsure && state != "running" {
-		w.c.t.Errorf("%s serves, and is %q: %v", name, state, err)
-	}
-	var text string
-	if err := await(func() bool {
-		text, err = w.c.get(th.port, "/")
+	var state, text string
+	late := await(func() bool { // a removal that was cut may have killed it, which takes a moment to be known
+		state, _ = w.c.cli("inspect", "-f", "{{.State.Status}}", name)
+		state = strings.TrimSpace(state)
+		text, _ = w.c.get(th.port, "/")
 		return state != "running" || strings.HasSuffix(text, "\nat "+th.port+"\n")
-	}, name+" to answer"); err != nil {
-		w.c.t.Errorf("%v: %q", err, text)
+	}, name+" to answer")
+	if late != nil || !unsure && state != "running" {
+		w.c.t.Errorf("%s serves, is %q, and answers %q: %v", name, state, text, late)
 	}
 	th.sure = state == "running"
 }

@@ -271,6 +271,7 @@ func serveDisk(image, file string) error {
 	if err != nil {
 		return err
 	}
+	defer dev.Close() // also: it stays open until then
 	fd := int(dev.Fd())
 	if err := syscall.Mount("lighter-disk", file, "fuse", syscall.MS_NOSUID|syscall.MS_NODEV,
 		fmt.Sprintf("fd=%d,rootmode=100600,user_id=0,group_id=0", fd)); err != nil {

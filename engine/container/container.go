@@ -65,6 +65,7 @@ type snapshot struct {
 	guessed    bool          // nobody could tell the exit code yet
 	presumed   bool          // an earlier engine left it running, and there is no process: its end is still to be told
 	unnoted    bool          // an earlier engine may have died between a launch and the note of it
+	unremoved  string        // why it is still there, though it was to go with its end
 	exits      int           // how many times its first process has ended, this engine's count
 	code       int           // with which it ended last: of a run, ExitCode is 0
 	superseded chan struct{} // closed when a newer snapshot stands

@@ -115,7 +115,11 @@ func (c *container) afterExit(ctx context.Context, ended *snapshot, auto bool) {
 			defer c.removal.Unlock()
 			c.verb.Lock()
 			defer c.verb.Unlock()
-			complain("remove after the exit", c.id, c.erase(ctx, true))
+			if err := c.erase(ctx, true); err != nil {
+				complain("remove after the exit", c.id, err)
+				_, err = c.change(false, func(n *snapshot) error { n.unremoved = err.Error(); return nil })
+				complain("tell who waits for the removal", c.id, err)
+			}
 		}
 		return // else somebody removes it already
 	}

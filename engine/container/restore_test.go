@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -159,6 +160,20 @@ func TestSweep(t *testing.T) {
 	}
 	w.must(w.Start(t.Context(), "kept"))
 	w.create("broken") // its name is free: nobody can tell that it had it
+}
+
+// Who waits for a removal is told when the disk lets nothing be removed.
+func TestUnremoved(t *testing.T) {
+	w := newWorld(t)
+	id := w.create("once", func(r *api.CreateContainer) { r.HostConfig.AutoRemove = true })
+	w.Containers.Trash = func(string) error { return errors.New("read-only file system") }
+	answer, err := w.Wait(t.Context(), id, api.WaitRemoved)
+	w.must(err)
+	w.must(w.Start(t.Context(), id))
+	w.must(w.Kill(t.Context(), id, ""))
+	if got := <-answer; got.StatusCode != 137 || got.Error == nil || !strings.Contains(got.Error.Message, "read-only file system") {
+		t.Errorf("%+v %+v", got, got.Error)
+	}
 }
 
 func TestRestoredStates(t *testing.T) {

@@ -43,7 +43,7 @@ func met(s, first *snapshot, condition string) bool {
 	case s.phase == gone:
 		return true
 	case condition == api.WaitRemoved:
-		return false
+		return s.unremoved != "" && !s.phase.up() // a disk that fails lets nothing be removed
 	case condition == api.WaitNextExit:
 		return s.exits > first.exits
 	}
@@ -61,6 +61,9 @@ func waited(s, first *snapshot) api.Waited {
 	}
 	if s.Error != "" && s.phase != gone { // a removal forgives
 		w.Error = &api.WaitError{Message: s.Error}
+	}
+	if s.unremoved != "" && s.phase != gone {
+		w.Error = &api.WaitError{Message: s.unremoved}
 	}
 	return w
 }
