@@ -29,14 +29,17 @@ type durable struct {
 }
 
 // soon notes that a container's records have changed.
-func (d *durable) soon(id string) {
+func (d *durable) soon(r *record) {
+	if r.Host.AutoRemove {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.behind == nil {
 		d.behind = map[string]bool{}
 		d.timer = time.AfterFunc(durableAfter, d.flush)
 	}
-	d.behind[id] = true
+	d.behind[r.ID] = true
 }
 
 // flush waits for the disk until all that was noted is durable.
@@ -80,9 +83,14 @@ func settle(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// lasts tells of a file that it was written before the last moments, in which an engine that
-// died may not have brought it to the disk.
-func lasts(path string, now time.Time) bool {
-	st, err := os.Stat(path)
-	return err != nil || now.Sub(st.ModTime()) > time.Minute
+// takeOver sweeps what a dead engine had half written of a container's records, and brings to the disk
+// what it may not have.
+func (d *durable) takeOver(r *record, now time.Time) {
+	dir := filepath.Join(d.cs.Dir, r.ID)
+	complain("sweep half-written records", r.ID, store.SweepHalfWritten(dir))
+	for _, name := range []string{recordFile, historyFile} {
+		if st, err := os.Stat(filepath.Join(dir, name)); err == nil && now.Sub(st.ModTime()) < time.Minute {
+			d.soon(r)
+		}
+	}
 }

@@ -26,7 +26,7 @@ func (c *container) saveRecord(r *record) error {
 	if err := store.WriteRecord(path, r, err == nil && !r.Host.AutoRemove); err != nil {
 		return err
 	}
-	c.lasting(r)
+	c.cs.durable.soon(r)
 	return nil
 }
 
@@ -34,15 +34,8 @@ func (c *container) saveHistory(h *history) error {
 	if err := store.WriteRecord(c.path(historyFile), h, false); err != nil {
 		return err
 	}
-	c.lasting(c.now().record)
+	c.cs.durable.soon(c.now().record)
 	return nil
-}
-
-// lasting has the container's records survive a power cut, soon.
-func (c *container) lasting(r *record) {
-	if !r.Host.AutoRemove {
-		c.cs.durable.soon(c.id)
-	}
 }
 
 // load reads what a container's folder says. os.ErrNotExist means that it was never

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"lighter/store"
 	"lighter/task"
 )
 
@@ -82,7 +81,7 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	if err != nil {
 		return err
 	}
-	complain("sweep half-written records", id, store.SweepHalfWritten(filepath.Join(cs.Dir, id)))
+	cs.durable.takeOver(rec, cs.alarms.clock.Now())
 	was := phase(slices.Index(phases[:], h.Phase))
 	if int(was) >= len(phases) {
 		return fmt.Errorf("%s tells of an unknown state %q", filepath.Join(cs.Dir, id, historyFile), h.Phase)
@@ -92,9 +91,6 @@ func restoreOne(ctx context.Context, cs *Containers, id string, alive map[task.N
 	}
 	cs.Layers.Adopt(id, rec.Top, rec.Host.AutoRemove)
 	c := newContainer(cs, rec, h, was)
-	if now := cs.alarms.clock.Now(); !lasts(c.path(recordFile), now) || !lasts(c.path(historyFile), now) {
-		c.lasting(rec)
-	}
 	s := *c.now()
 	r, runs := alive[task.Name{Container: id}]
 	c.door.launched, c.used = runs, true
