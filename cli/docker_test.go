@@ -45,7 +45,7 @@ func realDocker(t *testing.T) string {
 			return path
 		}
 	}
-	t.Skip("there is no Docker 28 command line to compare with")
+	t.Skip("needs the command line of Docker 28 to compare with")
 	return ""
 }
 

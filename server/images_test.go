@@ -24,7 +24,7 @@ import (
 func newImageServer(t *testing.T) *Server {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("not run as root, which layers are unpacked by")
+		t.Skip("needs root, who unpacks layers")
 	}
 	deps := imagetest.Deps(t)
 	layers, err := layer.Open(deps.Root)

@@ -145,7 +145,7 @@ func TestTopOnPTY(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	master, slave, err := openTerminal()
 	if err != nil {
-		t.Skip("no terminals here:", err)
+		t.Skip("needs /dev/ptmx:", err)
 	}
 	defer master.Close()
 	ended := make(chan int, 1)
@@ -240,7 +240,7 @@ func TestExplainNothing(t *testing.T) {
 	t.Setenv("LIGHTER_HOST", fakeEngine(t, nil))
 	_, slave, err := openTerminal()
 	if err != nil {
-		t.Skip("no terminals here:", err)
+		t.Skip("needs /dev/ptmx:", err)
 	}
 	defer slave.Close()
 	if code := cli.Main(t.Context(), cli.Config{Args: []string{"lighter", "explain", "nix"}, In: slave, Out: slave, Err: slave, Commands: Commands(nil)}); code != 1 {
