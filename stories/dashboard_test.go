@@ -104,7 +104,7 @@ func (d *desk) says(texts ...string) {
 // until waits for a condition in the page.
 func (d *desk) until(what, condition string) {
 	d.t.Helper()
-	if err := await(func() (ok bool) { d.c.Eval(condition, &ok); return ok }, what); err != nil {
+	if err := await(func() bool { return d.c.Holds(condition) }, what); err != nil {
 		d.t.Fatalf("%v\n%s", err, d.c.Text())
 	}
 }

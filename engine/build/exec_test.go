@@ -92,8 +92,22 @@ func TestExecIsChecked(t *testing.T) {
 	}
 }
 
+// A front end does not choose the control group: the client does.
+func TestExecChoosesNoGroup(t *testing.T) {
+	e, err := execFor(t, func(e *pb.ExecOp) { e.Meta.CgroupParent = "/x" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for parent, ok := range map[string]bool{"": false, "/y": false, "/x": true} {
+		j := &job{request: &api.BuildRequest{Options: map[string]string{"cgroup-parent": parent}}, platforms: []api.Platform{{OS: "linux", Architecture: "amd64"}}}
+		if err := e.allowed(j); (err == nil) != ok {
+			t.Errorf("asked for %q: %v", parent, err)
+		}
+	}
+}
+
 func TestExecKeys(t *testing.T) {
-	j := &job{request: &api.BuildRequest{Secrets: map[string][]byte{"x": []byte("hush-hush")}}, platforms: []api.Platform{{OS: "linux", Architecture: "amd64"}}}
+	j := &job{request: &api.BuildRequest{Secrets: map[string][]byte{"x": []byte("hush-hush")}, Options: map[string]string{"cgroup-parent": "/x"}}, platforms: []api.Platform{{OS: "linux", Architecture: "amd64"}}}
 	in := []outcome{{top: "sha256:base"}, {top: "sha256:other"}}
 	keyOf := func(change func(*pb.ExecOp), mounts ...*pb.Mount) string {
 		t.Helper()

@@ -192,12 +192,20 @@ func (c *Browser) send(method string, params any) (chan reply, error) {
 // Call sends a command and waits for its result.
 func (c *Browser) Call(method string, params, result any) {
 	c.t.Helper()
+	if problem := c.call(method, params, result); problem != "" {
+		c.t.Fatalf("%s: %s", method, problem)
+	}
+}
+
+// call is Call, and gives the browser's own words where it cannot do it.
+func (c *Browser) call(method string, params, result any) (problem string) {
+	c.t.Helper()
 	wait, err := c.send(method, params)
 	c.must(err)
 	select {
 	case m := <-wait:
 		if m.Error != nil {
-			c.t.Fatalf("%s: %s", method, m.Error.Message)
+			return m.Error.Message
 		}
 		if result != nil {
 			c.must(json.Unmarshal(m.Result, result))
@@ -205,6 +213,22 @@ func (c *Browser) Call(method string, params, result any) {
 	case <-time.After(browserWait):
 		c.t.Fatalf("%s: the browser does not answer", method)
 	}
+	return ""
+}
+
+// Holds tells whether a condition holds in the page. One that is just being left for
+// another, as by a page that renews itself, has none.
+func (c *Browser) Holds(condition string) bool {
+	c.t.Helper()
+	var r struct {
+		Result           struct{ Value bool }
+		ExceptionDetails any
+	}
+	problem := c.call("Runtime.evaluate", map[string]any{"expression": "Boolean(" + condition + ")", "returnByValue": true}, &r)
+	if problem != "" && !strings.Contains(problem, "navigated or closed") && !strings.Contains(problem, "context") {
+		c.t.Fatalf("%s: %s", page.Clip(condition, 200), problem)
+	}
+	return problem == "" && r.ExceptionDetails == nil && r.Result.Value
 }
 
 // Eval gives the value of an expression in the page.
