@@ -4,6 +4,7 @@
 package stories
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -116,7 +117,12 @@ func TestStories(t *testing.T) {
 			env.Setenv("DEBIAN", debianTar)
 			env.Setenv("PACKAGES", packages)
 			env.Setenv("PEER", "unix://"+peerSocket)
+			unwatch := watch(t, env.WorkDir, e)
 			env.Defer(func() {
+				unwatch()
+				if f, ok := env.T().(interface{ Failed() bool }); ok && f.Failed() {
+					env.T().Log("the end of lighterd's log:\n" + e.lastWords(4000))
+				}
 				if err := errors.Join(e.end(), e.drop()); err != nil {
 					t.Errorf("%s: %v", filepath.Base(env.WorkDir), err)
 				}
@@ -316,7 +322,9 @@ func (e *engine) start(flags ...string) error {
 }
 
 func (e *engine) lighter(args ...string) error {
-	cmd := exec.Command(filepath.Join(bin, "lighter"), args...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "lighter"), args...)
 	cmd.Env = append(os.Environ(), "LIGHTER_HOST="+e.host)
 	return cmd.Run()
 }
@@ -346,7 +354,11 @@ func (e *engine) end() error {
 		}
 	}
 	if e.cmd != nil {
-		out, err := exec.Command("sh", "-c", fmt.Sprintf("LIGHTER_HOST=%s %s/lighter ps -aq | LIGHTER_HOST=%[1]s xargs -r %[2]s/lighter rm -f", e.host, bin)).CombinedOutput()
+		ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "sh", "-c", fmt.Sprintf("LIGHTER_HOST=%s %s/lighter ps -aq | LIGHTER_HOST=%[1]s xargs -r %[2]s/lighter rm -f", e.host, bin))
+		cmd.WaitDelay = time.Second // its children may have its output open
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("remove containers: %w: %s", err, out)
 		}
