@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path"
@@ -90,7 +91,7 @@ func (c *container) inside(s *snapshot, user string, tty bool, env []string) (*s
 	return c.cs.process(s, root, user, tty, env...)
 }
 
-// findExec finds an exec whose container runs.
+// find finds an exec. Its error beside one tells why its container cannot have execs now.
 func (x *execIndex) find(id string) (*exec, error) {
 	e := x.get(id)
 	if e == nil {
@@ -98,7 +99,7 @@ func (x *execIndex) find(id string) (*exec, error) {
 	}
 	s := e.container.now()
 	if s.phase == gone {
-		return nil, api.Errorf(api.NotFound, "No such container: %s", id)
+		return e, api.Errorf(api.NotFound, "No such container: %s", id)
 	}
 	return e, canExec(s, s.ID)
 }
@@ -126,37 +127,24 @@ func (e *exec) startable() error {
 }
 
 // ExecStart starts an exec, once. client is nil for one that nobody watches. When
-// ExecStart returns nil the connection is no longer the caller's.
+// ExecStart returns nil the connection is no longer the caller's. A start that is refused or
+// fails is the end of an exec that had not begun: its client may wait for that already.
 func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExec, client *task.Client) error {
 	e, err := cs.execs.find(id)
-	if err != nil {
+	if e == nil {
 		return err
 	}
 	e.mu.Lock()
-	err = e.startable()
-	if err == nil {
+	begun := e.startable()
+	if begun == nil {
 		e.stage = execRunning
 	}
 	e.mu.Unlock()
-	if err != nil {
-		return err
+	if begun != nil {
+		return cmp.Or(err, begun)
 	}
-	s := e.container.now()
-	cs.publish(s, e.action("exec_start"), "execID", e.id)
-	x, err := e.task(s, req, client)
 	if err == nil {
-		var started task.Started
-		ctx, cancel := undo(ctx)
-		defer cancel()
-		started, err = cs.Keeper.Exec(ctx, x)
-		prefix := execPrefix
-		if cs.Host.Runtimes[s.Host.Runtime] != nil {
-			prefix = "OCI runtime exec failed: "
-		}
-		err = runtimeError(prefix, err)
-		e.mu.Lock()
-		e.pid = started.Pid
-		e.mu.Unlock()
+		err = e.launch(ctx, req, client)
 	}
 	if err != nil {
 		err = classify(err)
@@ -170,6 +158,27 @@ func (cs *Containers) ExecStart(ctx context.Context, id string, req api.StartExe
 	}
 	e.settle()
 	return nil
+}
+
+// launch has the keeper start the program.
+func (e *exec) launch(ctx context.Context, req api.StartExec, client *task.Client) error {
+	cs, s := e.container.cs, e.container.now()
+	cs.publish(s, e.action("exec_start"), "execID", e.id)
+	x, err := e.task(s, req, client)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := undo(ctx)
+	defer cancel()
+	started, err := cs.Keeper.Exec(ctx, x)
+	e.mu.Lock()
+	e.pid = started.Pid
+	e.mu.Unlock()
+	prefix := execPrefix
+	if cs.Host.Runtimes[s.Host.Runtime] != nil {
+		prefix = "OCI runtime exec failed: "
+	}
+	return runtimeError(prefix, err)
 }
 
 // codeOfExec is the exit code of an exec that could not be started.
@@ -294,12 +303,11 @@ func (c *container) execExited(t task.Exit) (note func() error) {
 }
 
 // endExecs ends those that the container's end took along, in case the keeper tells
-// of them later or not at all.
+// of them later or not at all, and those that were never started.
 func (c *container) endExecs(at time.Time) {
 	for _, e := range c.execs.all() {
 		e.mu.Lock()
-		wasRunning := e.stage == execRunning
-		if wasRunning {
+		if e.stage != execEnded {
 			code := 137
 			e.stage, e.exitCode, e.pid, e.ended = execEnded, &code, 0, at
 			e.close()

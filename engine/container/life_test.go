@@ -369,6 +369,40 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// Who waits for the end of an exec does not wait for one that can no longer begin.
+func TestExecOfEndedContainer(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	id := w.create("brief")
+	c := w.index.get(id)
+	for round, refused := range []func(x string){
+		func(string) { w.ends(id, 0, 0) },
+		func(x string) { // created when the end had gone by already
+			w.ends(id, 0, 0)
+			e := w.execs.get(x)
+			e.stage, e.exitCode, e.awaited = execCreated, nil, nil
+			w.refuses(w.ExecStart(ctx, x, api.StartExec{}, nil), api.Conflict, "container "+id+" is not running")
+		},
+		func(x string) { // paused after the request was taken
+			w.must(w.Pause(ctx, id))
+			w.refuses(w.ExecStart(ctx, x, api.StartExec{}, nil), api.Conflict, "Container "+id+" is paused, unpause the container before exec")
+			w.must(w.Unpause(ctx, id))
+		},
+	} {
+		if !c.now().phase.alive() {
+			w.must(w.Start(ctx, id))
+		}
+		x, err := w.ExecCreate(ctx, id, api.CreateExec{Cmd: []string{"true"}})
+		w.must(err)
+		refused(x)
+		info, err := w.ExecInspect(ctx, x, true)
+		if w.must(err); info.ExitCode == nil || info.Running {
+			t.Fatalf("%d: %+v, %v", round, info, ctx.Err())
+		}
+	}
+}
+
 func TestJoinNetwork(t *testing.T) {
 	w := newWorld(t)
 	w.create("donor")
