@@ -56,15 +56,22 @@ func attach(ctx context.Context, a *App, name, keys string, stdin, sigProxy bool
 	} else if sigProxy {
 		forwardSignals(ctx, a, name)
 	}
-	s, err := attachTo(ctx, a, name, tty, client.AttachOptions{Stdin: stdin && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}, nil)
+	tie := client.AttachOptions{Stdin: stdin && info.Config.OpenStdin, Stdout: true, Stderr: true, DetachKeys: keys}
+	stream, err := containers.Attach(ctx, name, tie)
+	if err != nil {
+		return err
+	}
+	// It may have stopped in between, and then nothing would ever end this. Our input comes
+	// after: it may be what ends the container.
+	if _, err := attachable(ctx, a, name); err != nil {
+		stream.Close()
+		return err
+	}
+	s, err := attachTo(ctx, a, name, tty, tie, stream)
 	if err != nil {
 		return err
 	}
 	defer s.end()
-	// It may have stopped in between, and then nothing would ever end this.
-	if _, err := attachable(ctx, a, name); err != nil {
-		return err
-	}
 	if tty && terminal(a.Out) {
 		// A size that differs makes the program draw its screen anew.
 		if rows, columns := a.terminalSize(); rows != 0 || columns != 0 {

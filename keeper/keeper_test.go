@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -319,6 +321,46 @@ func TestExecInContainer(t *testing.T) {
 		t.Errorf("exit %+v", e)
 	}
 	r.c.Signal(r.ctx, task.Name{Container: "a"}, 9)
+	r.exit("a")
+}
+
+// An exec that ended before its container is told of before it, however long its output takes:
+// else its exit code would be that of what a container's end takes along.
+func TestExecEndsBeforeContainer(t *testing.T) {
+	r := newRig(t)
+	r.launch("a", task.Stdio{}, nil, "/bin/sleep", "100")
+	theirs, ours := pair(t)
+	_, err := r.c.Exec(r.ctx, task.Exec{
+		Name: task.Name{Container: "a", Exec: "e1"}, Process: &specs.Process{Args: []string{"/bin/sh", "-c", "sleep 100 & echo $!; exit 3"}},
+		Clients: []task.Client{{Conn: theirs, Stdout: true}},
+	})
+	theirs.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(ours).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleeper, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted := func(n int) func() bool {
+		return func() bool {
+			exits, _ := filepath.Glob(filepath.Join(r.root, "exits", "*.json"))
+			return len(exits) == n
+		}
+	}
+	until(t, "the exec ends", noted(1))
+	r.c.Signal(r.ctx, task.Name{Container: "a"}, 9)
+	until(t, "the container ends", noted(2))
+	if err := syscall.Kill(sleeper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.exit("a/e1"); e.Code != 3 {
+		t.Errorf("exit %+v", e)
+	}
 	r.exit("a")
 }
 

@@ -185,6 +185,9 @@ func (p *process) run(ctx context.Context) {
 	exit := p.await(ctx)
 	p.note(exit)
 	p.drain()
+	if p.Name.Exec == "" {
+		p.awaitExecs()
+	}
 	p.srv.tellExit(p, exit)
 	// Now that the exit can be asked for, the clients see the end of the output.
 	for _, c := range p.out.end() {
@@ -245,6 +248,30 @@ func (p *process) drain() {
 	for _, s := range p.out.sources {
 		if s.err != nil {
 			complain("output of "+p.Name.String(), s.err)
+		}
+	}
+}
+
+// awaitExecs waits until the ends of the container's execs that have ended are told: the
+// container's own is told after them, as the engine takes it for the end of all that is left.
+func (p *process) awaitExecs() {
+	s := p.srv
+	s.mu.Lock()
+	var execs []*process
+	for name, x := range s.procs {
+		if x != nil && name.Container == p.Name.Container && name.Exec != "" {
+			execs = append(execs, x)
+		}
+	}
+	for _, x := range s.ending {
+		if x.Name.Container == p.Name.Container && x.Name.Exec != "" {
+			execs = append(execs, x)
+		}
+	}
+	s.mu.Unlock()
+	for _, x := range execs {
+		if proc.Over(x.pidfd) {
+			<-x.closed
 		}
 	}
 }

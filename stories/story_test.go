@@ -347,8 +347,8 @@ func (e *engine) signal(sig os.Signal) error {
 
 // end takes everything down and tells what would stay behind.
 func (e *engine) end() error {
-	left, _ := os.ReadDir(filepath.Join(e.root, "containers")) // they may have cgroups
-	if e.cmd == nil && len(left)+len(e.processes(false)) > 0 {
+	boxes, _ := os.ReadDir(filepath.Join(e.root, "containers")) // they may have cgroups
+	if e.cmd == nil && len(boxes)+len(e.processes(false)) > 0 {
 		if err := e.start(); err != nil {
 			return err
 		}
@@ -373,10 +373,19 @@ func (e *engine) end() error {
 		return fmt.Errorf("%w: %v", err, e.processes(false))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if dir := filepath.Dir(e.run); err == nil && (strings.Contains(string(mounts), dir) || strings.Contains(string(mounts), e.root)) {
-		err = fmt.Errorf("mounts are left under %s or %s", dir, e.root)
+	if err != nil {
+		return err
 	}
-	return err
+	var left []string
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, filepath.Dir(e.run)+"/") || strings.Contains(line, e.root) {
+			left = append(left, line)
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("mounts are left:\n%s%s", strings.Join(left, ""), e.lastWords(4000))
+	}
+	return nil
 }
 
 // processes lists the pids of programs of ours that have the engine's exec root among

@@ -96,6 +96,22 @@ func Ended(pidfd *os.File) (exit Exit, done bool, err error) {
 	return exit, done, errors.Join(cerr, err)
 }
 
+// Over looks without waiting whether a process has ended, and reaps nothing. It is also true
+// of a pidfd that is closed.
+func Over(pidfd *os.File) (over bool) {
+	err := with(pidfd, func(fd int) error {
+		over = readable(fd)
+		return nil
+	})
+	return over || err != nil
+}
+
+// readable tells of a pidfd whose process has ended, or that cannot be asked.
+func readable(fd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return err != nil || n > 0
+}
+
 // siginfo is what waitid(2) fills in for a child.
 type siginfo struct {
 	signo, errno, code, _ int32
@@ -137,8 +153,7 @@ func exitOf(info siginfo) Exit {
 // the exit of one that was reaped (Linux 6.15) as long as a pidfd of it is open, and
 // /proc tells that of one that nobody reaps.
 func pollStranger(fd int) (Exit, bool, error) {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, 0); err == nil && n == 0 {
+	if !readable(fd) {
 		return Exit{}, false, nil
 	}
 	if status, ok := exitInfo(fd); ok {
