@@ -86,6 +86,18 @@ func (c client) do(status int, method, url, body string) (http.Header, string) {
 	return resp.Header, string(b)
 }
 
+// sentTo gives where an address sends the client instead of answering; empty for one that answers.
+func (c client) sentTo(url string) string {
+	c.t.Helper()
+	r, err := http.NewRequestWithContext(c.t.Context(), "GET", url, nil)
+	must(c.t, err)
+	r.SetBasicAuth(c.name, c.word)
+	resp, err := http.DefaultTransport.RoundTrip(r) // which follows nothing
+	must(c.t, err)
+	must(c.t, resp.Body.Close())
+	return resp.Header.Get("Location")
+}
+
 // Two hubs on one PostgreSQL and one S3 store, as behind a balancer that never sends two
 // requests to the same one.
 func TestTwoHubs(t *testing.T) {
@@ -112,8 +124,15 @@ func TestTwoHubs(t *testing.T) {
 	h, _ = c.do(202, "PATCH", b+h.Get("Location"), text[:20000])
 	h, _ = c.do(202, "PATCH", a+h.Get("Location"), text[20000:50000])
 	c.do(201, "PUT", b+h.Get("Location")+"?digest="+string(layer.Digest), text[50000:])
-	if _, got := c.do(200, "GET", a+"/v2/team/app/blobs/"+string(layer.Digest), ""); got != text { // by the store itself
+	at := "/v2/team/app/blobs/" + string(layer.Digest)
+	if _, got := c.do(200, "GET", a+at, ""); got != text {
 		t.Error("the blob came back otherwise")
+	}
+	// It came from the store itself, by an address that anybody may ask for a minute, without our password.
+	if to := c.sentTo(b + at); strings.HasPrefix(to, b) || !strings.Contains(to, "X-Amz-Expires=60&") || !strings.Contains(to, "X-Amz-Signature=") {
+		t.Errorf("sent to %q", to)
+	} else if status, got := get(t, to); status != 200 || got != text {
+		t.Errorf("%s: %d, %d bytes", to, status, len(got))
 	}
 	var last [2]string
 	for i, to := range []string{a, b} { // a tag that is pushed anew at the other hub

@@ -297,9 +297,12 @@ func failure(resp *http.Response) error {
 	return e
 }
 
-// printable makes a stranger's words safe for a terminal and for a log.
+// printable makes a stranger's words safe for a terminal and for a log: one line.
 func printable(s string) string {
 	s = strings.Map(func(c rune) rune {
+		if c == '\n' || c == '\r' || c == '\t' {
+			return ' '
+		}
 		if c < ' ' || c == 0x7f || c >= 0x80 && c < 0xa0 {
 			return -1
 		}

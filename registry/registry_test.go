@@ -502,11 +502,11 @@ func TestSearch(t *testing.T) {
 		if r.URL.Path != "/v1/search" || r.URL.Query().Get("q") != "web" || r.URL.Query().Get("n") != "2" {
 			return false
 		}
-		io.WriteString(w, `{"results":[{"name":"library/nginx","description":"a\u001b[31mred","star_count":3,"is_official":true},{"name":"../x"},{"name":"b"},{"name":"c"}]}`)
+		io.WriteString(w, `{"results":[{"name":"library/nginx","description":"a\u001b[31mred\r\non two lines","star_count":3,"is_official":true},{"name":"../x"},{"name":"b"},{"name":"c"}]}`)
 		return true
 	}
 	got, err := client(t, Config{}).Search(t.Context(), f.host(), "web", 2, Credentials{})
-	if err != nil || len(got) != 2 || got[0].Name != "nginx" || got[0].Description != "a[31mred" || !got[0].Official || got[1].Name != "b" {
+	if err != nil || len(got) != 2 || got[0].Name != "nginx" || got[0].Description != "a[31mred  on two lines" || !got[0].Official || got[1].Name != "b" {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	f.meddle = func(w http.ResponseWriter, r *http.Request) bool { io.WriteString(w, "<html>"); return true }

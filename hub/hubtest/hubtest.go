@@ -67,7 +67,7 @@ func S3(t *testing.T, here string) string {
 		if resp, err := http.Get("http://" + host); err == nil {
 			resp.Body.Close()
 			break
-		} else if time.Since(begun) > 10*time.Second {
+		} else if time.Since(begun) > 30*time.Second {
 			t.Fatal(err)
 		}
 	}
