@@ -505,7 +505,6 @@ func (w *worker) auditSleeps(name string, th *thing, unsure bool) {
 	}
 	if status != "running" {
 		th.killed = true // whatever became of it, it does not run
-		return
 	}
 	// Not by an exec: when all died nobody knows the container's filter of calls, and none is let in without.
 	tar, err := w.c.cli("cp", name+":/word", "-")
