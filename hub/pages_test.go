@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"lighter/hub/meta"
+	"lighter/hub/web"
 )
 
 // visitor is a browser of somebody, without a network.
@@ -80,12 +81,14 @@ var pageRoutes = []struct {
 	{"GET", "/settings", "", 10, 200},
 	{"POST", "/settings/title", "title=x", 10, 303},
 	{"POST", "/settings/token", "title=x&level=read&pattern=*&days=1", 10, 200},
+	{"POST", "/settings/password", "old=wrong&password=a&again=b", 10, 400},
 	{"POST", "/settings/revoke", "id=absent", 10, 404},
 	{"POST", "/settings/endsession", "id=000000000000", 10, 400},
 	{"GET", "/new-organisation", "", 10, 200},
 	{"POST", "/new-organisation", "name=team", 10, 409},
 	{"GET", "/r/REPO", "", 1, 200},
 	{"GET", "/r/REPO/-/tags", "", 1, 200},
+	{"GET", "/r/REPO/-/tag/gone", "", 1, 404},
 	{"GET", "/r/REPO/-/compare", "", 1, 200},
 	{"POST", "/r/REPO/-/star", "on=1", 1, 303},
 	{"GET", "/r/REPO/-/settings", "", 2, 200},
@@ -99,6 +102,28 @@ var pageRoutes = []struct {
 	{"POST", "/u/team/member", "user=reader&role=reader", 4, 303},
 	{"POST", "/u/team/remove-member", "user=absent", 4, 404},
 	{"POST", "/u/team/delete", "confirm=team", 4, 409}, // it owns repositories
+}
+
+// open are the pages that are the same for everybody, or by which one becomes somebody; TestLogIn and others are theirs.
+var open = []string{"GET /static/", "GET /favicon.ico", "GET /robots.txt", "GET /login", "POST /login", "POST /logout", "GET /signup", "POST /signup"}
+
+// No page and no form is left out of the table.
+func TestAllPagesHaveRoles(t *testing.T) {
+	known := map[string]bool{}
+	for _, route := range open {
+		known[route] = true
+	}
+	for _, p := range pageRoutes {
+		path, _, _ := strings.Cut(p.path, "?")
+		path = strings.NewReplacer("REPO", "{path}", "/u/team", "/u/{name}", "/tag/gone", "/tag").Replace(path)
+		known[p.method+" "+path] = true
+	}
+	known["GET /{$}"] = known["GET /"]
+	for _, route := range web.Routes() {
+		if !known[route] {
+			t.Errorf("%s: who may is in no table", route)
+		}
+	}
 }
 
 // Every page and form × caller × repository: who may gets it, and for who may not nothing

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -143,34 +144,46 @@ func (s *Site) orgPage(c *call, wrong error) error {
 	return c.show("orgsettings", p)
 }
 
-// changeOrg takes the forms of an organisation. Who may do it is account.Orgs' to say.
+// orgForms are an organisation's: each says what was done, and where that is shown, empty for the settings. Who may
+// do it is account.Orgs' to say.
+var orgForms = map[string]func(c *call, name string) (notice, back string, err error){
+	"edit": func(c *call, name string) (string, string, error) {
+		return "saved", "", c.s.cfg.Accounts.Orgs.Edit(c.r.Context(), c.who, name, c.field("title"), c.field("description"))
+	},
+	"member": func(c *call, name string) (string, string, error) {
+		role, ok := account.ParseRole(c.field("role"))
+		if !ok {
+			return "", "", bad("choose a role")
+		}
+		return "saved", "", c.s.cfg.Accounts.Orgs.SetMember(c.r.Context(), c.who, name, c.field("user"), role)
+	},
+	"remove-member": func(c *call, name string) (_, back string, err error) {
+		if c.field("user") == c.who.User {
+			back = "/u/" + url.PathEscape(name)
+		}
+		return "left", back, c.s.cfg.Accounts.Orgs.RemoveMember(c.r.Context(), c.who, name, c.field("user"))
+	},
+	"delete": func(c *call, name string) (string, string, error) {
+		if strings.TrimSpace(c.field("confirm")) != name {
+			return "", "", bad("to delete the organisation, type its name %s", name)
+		}
+		return "deleted", "/u/" + url.PathEscape(c.who.User), c.s.cfg.Accounts.Orgs.Remove(c.r.Context(), c.who, name)
+	},
+}
+
+// changeOrg takes the forms of an organisation.
 func (s *Site) changeOrg(c *call) error {
 	if err := c.user(); err != nil {
 		return err
 	}
-	ctx, o, name := c.r.Context(), s.cfg.Accounts.Orgs, c.r.PathValue("name")
-	back, notice, err := "/u/"+url.PathEscape(name)+"/settings", "saved", error(notThere)
-	switch c.r.PathValue("what") {
-	case "edit":
-		err = o.Edit(ctx, c.who, name, c.field("title"), c.field("description"))
-	case "member":
-		role, ok := account.ParseRole(c.field("role"))
-		if err = bad("choose a role"); ok {
-			err = o.SetMember(ctx, c.who, name, c.field("user"), role)
-		}
-	case "remove-member":
-		notice = "left"
-		if err = o.RemoveMember(ctx, c.who, name, c.field("user")); c.field("user") == c.who.User {
-			back = "/u/" + url.PathEscape(name)
-		}
-	case "delete":
-		back, notice = "/u/"+url.PathEscape(c.who.User), "deleted"
-		if err = bad("to delete the organisation, type its name %s", name); strings.TrimSpace(c.field("confirm")) == name {
-			err = o.Remove(ctx, c.who, name)
-		}
+	name := c.r.PathValue("name")
+	do := orgForms[c.r.PathValue("what")]
+	if do == nil {
+		return s.orgPage(c, notThere)
 	}
+	notice, back, err := do(c, name)
 	if err != nil {
 		return s.orgPage(c, err)
 	}
-	return c.done(back, notice)
+	return c.done(cmp.Or(back, "/u/"+url.PathEscape(name)+"/settings"), notice)
 }

@@ -32,16 +32,19 @@ type repoCall struct {
 	rest []string // the parts of the path behind "/-/" and the verb
 }
 
+// repoPages are a repository's pages and forms, by what stands behind "/-/".
+var repoPages = map[string]func(*repoCall) error{
+	"GET ": (*repoCall).overview, "GET tags": (*repoCall).tagList, "GET tag": (*repoCall).tag, "GET compare": (*repoCall).compare,
+	"GET settings": (*repoCall).settings, "GET delete-tag": (*repoCall).askDeleteTag,
+	"POST star": (*repoCall).star, "POST describe": (*repoCall).describe, "POST visibility": (*repoCall).visibility,
+	"POST delete": (*repoCall).remove, "POST delete-tag": (*repoCall).deleteTag,
+}
+
 // repo finds the repository of a path and does what the path asks for.
 func (s *Site) repo(c *call) error {
 	name, what, _ := strings.Cut(c.r.PathValue("path"), "/-/")
 	verb, rest, _ := strings.Cut(what, "/")
-	do := map[string]func(*repoCall) error{
-		"GET ": (*repoCall).overview, "GET tags": (*repoCall).tagList, "GET tag": (*repoCall).tag, "GET compare": (*repoCall).compare,
-		"GET settings": (*repoCall).settings, "GET delete-tag": (*repoCall).askDeleteTag,
-		"POST star": (*repoCall).star, "POST describe": (*repoCall).describe, "POST visibility": (*repoCall).visibility,
-		"POST delete": (*repoCall).remove, "POST delete-tag": (*repoCall).deleteTag,
-	}[strings.Replace(c.r.Method, "HEAD", "GET", 1)+" "+verb]
+	do := repoPages[strings.Replace(c.r.Method, "HEAD", "GET", 1)+" "+verb]
 	if do == nil || strings.Contains(c.r.PathValue("path"), "\x00") {
 		return notThere
 	}

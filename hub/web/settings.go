@@ -104,17 +104,21 @@ func (s *Site) sessions(c *call) ([]sessionRow, error) {
 	return list, rows.Err()
 }
 
+// settingsForms are those of the settings, but that for a token, which answers with a page of its own.
+var settingsForms = map[string]func(*call) (notice string, err error){
+	"title": (*call).setTitle, "revoke": (*call).revoke, "endsession": (*call).endSession, "password": (*call).setPassword,
+}
+
 // changeSettings takes the forms of the settings.
 func (s *Site) changeSettings(c *call) error {
 	if err := c.user(); err != nil {
 		return err
 	}
-	do := map[string]func(*call) (notice string, err error){
-		"title": (*call).setTitle, "revoke": (*call).revoke, "endsession": (*call).endSession, "password": (*call).setPassword,
-	}[c.r.PathValue("what")]
-	if c.r.PathValue("what") == "token" {
+	what := c.r.PathValue("what")
+	if what == "token" {
 		return s.makeToken(c)
 	}
+	do := settingsForms[what]
 	if do == nil {
 		return notThere
 	}

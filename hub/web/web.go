@@ -114,6 +114,26 @@ func (s *Site) Handlers() map[string]http.Handler {
 	return h
 }
 
+// Routes tells of all pages and forms, as METHOD and path, so that a table of who may what can be held against it.
+func Routes() (all []string) {
+	for pattern := range new(Site).Handlers() {
+		if method, path, ok := strings.Cut(pattern, " "); ok && path != "/r/{path...}" && !strings.HasSuffix(path, "/{what}") {
+			all = append(all, method+" "+path)
+		}
+	}
+	for what := range repoPages {
+		method, verb, _ := strings.Cut(what, " ")
+		all = append(all, strings.TrimSuffix(method+" /r/{path}/-/"+verb, "/-/"))
+	}
+	for what := range settingsForms {
+		all = append(all, "POST /settings/"+what)
+	}
+	for what := range orgForms {
+		all = append(all, "POST /u/{name}/"+what)
+	}
+	return append(all, "POST /settings/token")
+}
+
 // host is the hub as it stands in an image's name.
 func (s *Site) host(r *http.Request) string {
 	if u, err := url.Parse(s.cfg.PublicURL); err == nil && u.Host != "" {
