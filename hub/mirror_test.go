@@ -48,14 +48,7 @@ func startForeign(t *testing.T) *foreign {
 	f.cmd = exec.Command(program, "serve", config)
 	must(t, f.cmd.Start())
 	t.Cleanup(f.stop)
-	for begun := time.Now(); ; {
-		if resp, err := http.Get("http://" + f.addr + "/v2/"); err == nil {
-			resp.Body.Close()
-			break
-		} else if time.Since(begun) > 10*time.Second {
-			t.Fatal(err)
-		}
-	}
+	hubtest.Answers(t, http.DefaultClient, "http://"+f.addr+"/v2/")
 	f.push(t, "team/app", "v1", f.layer)
 	return f
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lighter/hub"
+	"lighter/hub/hubtest"
 	"lighter/oci"
 )
 
@@ -83,7 +84,7 @@ func TestGracefulEnd(t *testing.T) {
 			break
 		}
 		again.Close()
-		if time.Since(begun) > 10*time.Second {
+		if time.Since(begun) > hubtest.Patience {
 			t.Fatal("it takes others on")
 		}
 	}

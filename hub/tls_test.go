@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -19,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lighter/hub/hubtest"
 )
 
 // certificate writes a certificate of its own authority for a host, and its key.
@@ -113,15 +114,7 @@ func TestTLSACME(t *testing.T) {
 	})
 	directory := "https://" + free[0] + "/dir"
 	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	for begun := time.Now(); ; {
-		if resp, err := insecure.Get(directory); err == nil {
-			_, _ = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			break
-		} else if time.Since(begun) > 10*time.Second {
-			t.Fatal(err)
-		}
-	}
+	hubtest.Answers(t, insecure, directory)
 	t.Setenv("SSL_CERT_FILE", cert)
 	p := start(t, filepath.Join(dir, "hub"), "--acme", "hub.example.org", "--acme-directory", directory)
 	if issuer, err := hello(p, "hub.example.org"); err != nil || !strings.HasPrefix(issuer, "Pebble") {

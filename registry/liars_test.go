@@ -62,27 +62,28 @@ func TestLyingAnswers(t *testing.T) {
 		<-r.Context().Done()
 	}
 	for _, lie := range []struct {
-		name   string
-		answer http.HandlerFunc
-		wants  []string // one of them
+		name     string
+		answer   http.HandlerFunc
+		wants    []string      // one of them
+		patience time.Duration // of those that are about time
 	}{
 		{"html", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			io.WriteString(w, "<html><h1>Sign in to the hotel's network")
-		}, []string{"not JSON", "manifest verification failed"}},
+		}, []string{"not JSON", "manifest verification failed"}, 0},
 		{"cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			io.WriteString(w, `{"tags":["v1"`)
-		}, []string{"unexpected EOF"}},
+		}, []string{"unexpected EOF"}, 0},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := w.Write(bytes.Repeat([]byte(" "), 64<<10)); err != nil {
 					return
 				}
 			}
-		}, []string{"longer than"}},
-		{"drip", func(w http.ResponseWriter, r *http.Request) { drip(w, r, bytes.Repeat([]byte(" "), 50)) }, []string{"sent no whole answer"}},
-		{"silence", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, []string{"timeout awaiting response headers"}},
+		}, []string{"longer than"}, time.Minute},
+		{"drip", func(w http.ResponseWriter, r *http.Request) { drip(w, r, bytes.Repeat([]byte(" "), 50)) }, []string{"sent no whole answer"}, 500 * time.Millisecond},
+		{"silence", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, []string{"timeout awaiting response headers"}, 60 * time.Millisecond},
 	} {
 		for what, ask := range asks {
 			t.Run(lie.name+", "+what, func(t *testing.T) {
@@ -99,7 +100,7 @@ func TestLyingAnswers(t *testing.T) {
 					lie.answer(w, r)
 					return true
 				}
-				err := ask(t, client(t, Config{Patience: 60 * time.Millisecond, Attempts: 2}), f)
+				err := ask(t, client(t, Config{Patience: lie.patience, Attempts: 2}), f)
 				for _, want := range lie.wants {
 					if err != nil && strings.Contains(err.Error(), want) {
 						return
@@ -116,10 +117,14 @@ func TestLyingAnswers(t *testing.T) {
 func TestDrip(t *testing.T) {
 	b := bytes.Repeat([]byte("0123456789abcdef"), 8<<10) // 128 kB
 	for _, c := range []struct {
-		name  string
-		piece int
-		want  string
-	}{{"a byte at a time", 1, "next to nothing"}, {"8 kB at a time", 8 << 10, ""}} {
+		name            string
+		piece           int
+		every, patience time.Duration // all that comes slowly but surely takes longer than the patience
+		want            string
+	}{
+		{"a byte at a time", 1, 20 * time.Millisecond, 200 * time.Millisecond, "next to nothing"},
+		{"8 kB at a time", 8 << 10, 100 * time.Millisecond, time.Second, ""},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t)
@@ -137,13 +142,13 @@ func TestDrip(t *testing.T) {
 					w.Write(b[at:min(at+c.piece, len(b))])
 					w.(http.Flusher).Flush()
 					select {
-					case <-time.After(20 * time.Millisecond):
+					case <-time.After(c.every):
 					case <-r.Context().Done():
 					}
 				}
 				return true
 			}
-			in, err := f.repo(client(t, Config{Patience: 200 * time.Millisecond, Attempts: 2}), "a", Credentials{}).Blob(t.Context(), d, 0, nil)
+			in, err := f.repo(client(t, Config{Patience: c.patience, Attempts: 2}), "a", Credentials{}).Blob(t.Context(), d, 0, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +223,7 @@ func TestUploadToLiars(t *testing.T) {
 		}
 		return false
 	}
-	_, _, err := f.repo(client(t, Config{Patience: 50 * time.Millisecond, Attempts: 2}), "a", Credentials{}).Push(t.Context(), Upload{Want: want, Open: open})
+	_, _, err := f.repo(client(t, Config{Patience: 500 * time.Millisecond, Attempts: 2}), "a", Credentials{}).Push(t.Context(), Upload{Want: want, Open: open})
 	if !errors.Is(err, errSlow) || !strings.Contains(err.Error(), "took nothing") {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package hubtest
 import (
 	"crypto/rand"
 	"database/sql"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -63,15 +64,27 @@ func S3(t *testing.T, here string) string {
 		_ = server.Process.Kill()
 		_ = server.Wait() // killed
 	})
-	for begun := time.Now(); ; {
-		if resp, err := http.Get("http://" + host); err == nil {
-			resp.Body.Close()
-			break
-		} else if time.Since(begun) > 30*time.Second {
-			t.Fatal(err)
-		}
-	}
+	Answers(t, http.DefaultClient, "http://"+host)
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	return "s3://hub/team?insecure=1&region=us-east-1&endpoint=" + host
+}
+
+// Patience is how long a test waits for another program, on a machine that has much else to do.
+const Patience = 30 * time.Second
+
+// Answers waits until a server that was just started answers, whatever it says.
+func Answers(t *testing.T, c *http.Client, url string) {
+	t.Helper()
+	for deadline := time.Now().Add(Patience); ; time.Sleep(5 * time.Millisecond) {
+		resp, err := c.Get(url)
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not answer within %v: %v", Patience, err)
+		}
+	}
 }
