@@ -213,7 +213,7 @@ func (s *source) step(fd uintptr) error {
 		// It prints faster than we move: fewer and larger moves cost half as much. A pipe
 		// that may not grow is left as it is.
 		s.wide = true
-		proc.Widen(fd, moveMax)
+		proc.Widen(fd, wide)
 		proc.Widen(o.transit.Fd(), moveMax)
 	}
 	o.write(s.index, false, n >= busy)
@@ -240,6 +240,7 @@ const (
 	batch   = 512 << 10 // bytes of records that are written at once
 	busy    = 32 << 10  // so many bytes at once, and more are coming
 	pipeful = 64 << 10  // what a pipe holds that was never widened
+	wide    = 1 << 20   // what it holds then: who prints goes on while we move
 )
 
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, batch+8*logfile.MaxLine); return &b }}
