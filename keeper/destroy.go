@@ -84,6 +84,10 @@ func (c *Client) Destroy(ctx context.Context, container string) error {
 	if err := checkName(task.Name{Container: container}); err != nil {
 		return err
 	}
+	// The next file of a container is there for a moment, or since its keeper died in it.
+	if err := os.Remove(c.dirs.nextLife(container)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("destroy container %s: %w", container, err)
+	}
 	l, err := c.dirs.readLife(container)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -84,6 +84,12 @@ func (d dirs) exitPath(n task.Name, run int64) string {
 	return filepath.Join(d.exits(), name+"@"+strconv.FormatInt(run, 10)+".json")
 }
 
+// half ends the name of an exit file that is being written.
+const half = ".half"
+
+// nextLife is a container's file in the folder live while it is being written.
+func (d dirs) nextLife(container string) string { return filepath.Join(d.live(), "."+container) }
+
 // noted is the content of an exit file.
 type noted struct {
 	Run  int64

@@ -23,12 +23,23 @@ func (c *Client) orphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	halves, err := filepath.Glob(filepath.Join(c.dirs.exits(), "*"+half))
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	runs := map[task.Name]int64{}
+	writing := map[string]bool{} // by who holds them
 	for _, h := range c.held {
 		runs[h.Name] = h.Run
+		writing[c.dirs.exitPath(h.Name, h.Run)+half] = true
 	}
 	c.mu.Unlock()
+	for _, path := range halves {
+		if !writing[path] {
+			os.Remove(path) // the keeper that wrote it is dead
+		}
+	}
 	var notes []noted
 	for _, path := range paths {
 		var n noted

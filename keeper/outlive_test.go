@@ -3,6 +3,7 @@ package keeper
 import (
 	"bytes"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,7 +144,22 @@ func TestBothDieAtOnce(t *testing.T) {
 	r.c.Close()
 	syscall.Kill(keepers(r.root)[0], syscall.SIGKILL)
 	until(t, "it is dead", func() bool { return len(keepers(r.root)) == 0 })
+	// What it was writing when it died stays nobody's for ever otherwise.
+	torn := []string{dirs{r.root}.exitPath(task.Name{Container: "b"}, 1) + half, dirs{r.root}.nextLife("b")}
+	for _, path := range torn {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r.connect()
+	if err := r.c.Destroy(r.ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range torn {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
 	// Without a cgroup, as here, nothing tells whether the process is still that one.
 	if e := r.exit("a"); !e.Unknown {
 		t.Errorf("exit %+v", e)

@@ -282,10 +282,10 @@ func (d dirs) writeNote(run int64, exit task.Exit) error {
 		return err
 	}
 	path := d.exitPath(exit.Name, run)
-	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
+	if err := os.WriteFile(path+half, b, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(path+".tmp", path)
+	return os.Rename(path+half, path)
 }
 
 func (d dirs) readNote(n task.Name, run int64) (task.Exit, bool) {
@@ -302,7 +302,7 @@ func (d dirs) writeLife(container string, l life) error {
 	b, err := json.Marshal(l)
 	if err == nil {
 		path := filepath.Join(d.live(), container)
-		tmp := filepath.Join(d.live(), "."+container)
+		tmp := d.nextLife(container)
 		if err = os.WriteFile(tmp, b, 0o600); err == nil {
 			err = os.Rename(tmp, path)
 		}
