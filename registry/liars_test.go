@@ -288,6 +288,34 @@ func TestRefusedInTheMiddle(t *testing.T) {
 	}
 }
 
+// A token that ends between the beginning of an upload and its bytes is asked for anew, and all bytes are sent again.
+func TestTokenEndsInUpload(t *testing.T) {
+	blob := bytes.Repeat([]byte("0123456789"), 1_000_000)
+	want := oci.Descriptor{Digest: oci.FromBytes(blob), Size: int64(len(blob))}
+	for _, readsAll := range []bool{false, true} { // before it refuses
+		f := newFake(t)
+		f.token = "first"
+		var asked, opened atomic.Int32
+		f.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPut || asked.Add(1) > 1 {
+				return false
+			}
+			if readsAll {
+				io.Copy(io.Discard, r.Body)
+			}
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token"`, f.URL))
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "it has expired")
+			return true
+		}
+		open := func() (io.ReadCloser, error) { opened.Add(1); return io.NopCloser(bytes.NewReader(blob)), nil }
+		repo := f.repo(client(t, Config{}), "a", ann)
+		_, _, err := repo.Push(t.Context(), Upload{Want: want, Open: open})
+		if has, hasErr := repo.Has(t.Context(), want.Digest); err != nil || hasErr != nil || !has || opened.Load() != 2 {
+			t.Errorf("reads all %v: it has it %v, the bytes were read %d times, %v, %v", readsAll, has, opened.Load(), err, hasErr)
+		}
+	}
+}
+
 // What an operator keeps in certs.d/HOST: an authority that is asked, even on loopback, and a
 // certificate that says who we are.
 func TestCertificates(t *testing.T) {
