@@ -24,7 +24,7 @@ var floors = []string{
 	`linux/fs linux/cgroup linux/proc linux/seccomp linux/net`,
 	`store runtime/init policy`,
 	`store/content store/archive store/logfile registry runtime`,
-	`store/layer store/tree keeper runtime/oci`,
+	`store/layer store/tree keeper warden runtime/oci`,
 	`engine/event`,
 	`engine/image engine/volume engine/dns engine/proxy engine/logship`,
 	`engine/network engine/image/imagetest`,

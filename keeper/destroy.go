@@ -30,6 +30,12 @@ func (l life) open() (*os.File, error) {
 			err = os.ErrProcessDone
 		}
 	}
+	// Without groups: all containers' first processes are that of a PID namespace.
+	if errors.Is(err, cgroup.ErrNone) {
+		if err = nil; !proc.First(l.Pid) {
+			err = os.ErrProcessDone
+		}
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -102,7 +108,7 @@ func (c *Client) Destroy(ctx context.Context, container string) error {
 		}
 	}
 	if l.Cgroup != "" {
-		if err := raze(ctx, l.Cgroup); err != nil {
+		if err := l.raze(ctx); err != nil {
 			return fmt.Errorf("destroy container %s: %w", container, err)
 		}
 	}
@@ -113,9 +119,9 @@ func (c *Client) Destroy(ctx context.Context, container string) error {
 	return nil
 }
 
-// raze kills all in a cgroup and removes it.
-func raze(ctx context.Context, path string) error {
-	g, err := cgroup.Open(path)
+// raze kills what is left of a container and removes its cgroup.
+func (l life) raze(ctx context.Context) error {
+	g, err := cgroup.Open(l.Cgroup)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -123,6 +129,9 @@ func raze(ctx context.Context, path string) error {
 		return err
 	}
 	pids, err := g.Procs()
+	if errors.Is(err, cgroup.ErrNone) {
+		return l.kill()
+	}
 	if err == nil && len(pids) > 0 {
 		err = g.Kill(ctx)
 		if err == nil && g.Frozen() {
@@ -136,4 +145,23 @@ func raze(ctx context.Context, path string) error {
 		return err
 	}
 	return g.Remove(ctx)
+}
+
+// kill ends a container that has no cgroup: its first process, and with that all others.
+func (l life) kill() error {
+	if l.Pid == 0 || !proc.First(l.Pid) {
+		return nil
+	}
+	f, err := l.open()
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := proc.Send(f, 9); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
 }

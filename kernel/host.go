@@ -39,7 +39,7 @@ func capabilities() ([]string, error) {
 // cgroups go, and the program of --init is laid at init.
 func Host(l cgroup.Layout, cgroupParent, init string) (container.Host, error) {
 	h := container.Host{
-		CPUs: runtime.NumCPU(), CgroupV2: l.Mode == cgroup.V2, CgroupParent: cgroupParent,
+		CPUs: runtime.NumCPU(), CgroupV2: l.Mode == cgroup.V2, Groupless: l.Mode == cgroup.None, CgroupParent: cgroupParent,
 		Kernel: Features(l), Init: init,
 		AppArmor: readLine("/sys/module/apparmor/parameters/enabled") == "Y", SELinux: readLine("/sys/fs/selinux/enforce") != "",
 	}

@@ -13,6 +13,7 @@ import (
 	"lighter/engine/container"
 	"lighter/linux/cgroup"
 	"lighter/linux/fs"
+	"lighter/linux/proc"
 )
 
 // Rootfs does beneath a container's root what container.Rootfs asks for.
@@ -42,13 +43,16 @@ func (Rootfs) Running(pid int) (*os.File, error) {
 }
 
 func (Rootfs) Processes(id string, pid int) ([]int, error) {
-	proc := "/proc/" + strconv.Itoa(pid)
-	table, err := os.ReadFile(proc + "/cgroup")
-	if _, gone := os.Stat(proc); err != nil && gone != nil {
+	dir := "/proc/" + strconv.Itoa(pid)
+	table, err := os.ReadFile(dir + "/cgroup")
+	if _, gone := os.Stat(dir); err != nil && gone != nil {
 		return nil, gone // which is told apart, as a read between open and end is not
 	}
 	if err != nil {
 		return nil, err
+	}
+	if l, err := cgroup.Detect(); err == nil && l.Mode == cgroup.None {
+		return proc.Fellows(pid)
 	}
 	path, err := groupOf(string(table), id)
 	if err != nil {

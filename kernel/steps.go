@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -41,7 +42,7 @@ func (s Steps) Run(ctx context.Context, step task.Step) (exit task.Exit, err err
 	if !slices.ContainsFunc(step.Spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace && n.Path == "" }) {
 		return exit, errors.New("a step without a PID namespace of its own: what it leaves would outlive it")
 	}
-	if err := s.note(step); err != nil {
+	if err := s.note(step, 0); err != nil {
 		return exit, err
 	}
 	defer func() { err = errors.Join(err, s.forget(step.ID)) }()
@@ -64,6 +65,11 @@ func (s Steps) Run(ctx context.Context, step task.Step) (exit task.Exit, err err
 	}
 	exit = task.Exit{Started: time.Now()}
 	defer p.Pidfd.Close()
+	if _, err := p.Cgroup.Procs(); errors.Is(err, cgroup.ErrNone) {
+		if err := s.note(step, p.Pid); err != nil {
+			return exit, errors.Join(err, proc.Send(p.Pidfd, 9))
+		}
+	}
 	// The first process's end is that of all in its PID namespace, whatever they are doing.
 	stop := context.AfterFunc(ctx, func() { _ = proc.Send(p.Pidfd, 9) })
 	how, err := proc.Wait(context.WithoutCancel(ctx), p.Pidfd)
@@ -87,8 +93,9 @@ func (s Steps) Run(ctx context.Context, step task.Step) (exit task.Exit, err err
 	return exit, err
 }
 
-func (s Steps) note(step task.Step) error {
-	if err := os.WriteFile(filepath.Join(s.Notes, step.ID), []byte(step.Spec.Linux.CgroupsPath), 0o600); err != nil {
+// note says where a step is: its cgroup and, where there is none to look into, its first process.
+func (s Steps) note(step task.Step, pid int) error {
+	if err := os.WriteFile(filepath.Join(s.Notes, step.ID), fmt.Appendln([]byte(step.Spec.Linux.CgroupsPath), "", pid), 0o600); err != nil {
 		return fmt.Errorf("note a step of a build: %w", err)
 	}
 	return nil
@@ -106,10 +113,11 @@ func (s Steps) Sweep(ctx context.Context) error {
 		return err
 	}
 	for _, e := range entries {
-		path, err := os.ReadFile(filepath.Join(s.Notes, e.Name()))
+		note, err := os.ReadFile(filepath.Join(s.Notes, e.Name()))
+		path, pid, _ := strings.Cut(strings.TrimSpace(string(note)), " ")
 		// A note that names something else was half written, before anything was made.
-		if err == nil && filepath.Base(string(path)) == e.Name() {
-			err = raze(ctx, string(path))
+		if err == nil && filepath.Base(path) == e.Name() {
+			err = raze(ctx, path, pid)
 		}
 		if err == nil {
 			err = s.forget(e.Name())
@@ -121,8 +129,8 @@ func (s Steps) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// raze kills all in a cgroup and removes it.
-func raze(ctx context.Context, path string) error {
+// raze kills all in a cgroup and removes it; where there is none, a PID namespace by its first process.
+func raze(ctx context.Context, path, pid string) error {
 	g, err := cgroup.Open(path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil
@@ -132,7 +140,11 @@ func raze(ctx context.Context, path string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	if err := g.Kill(ctx); err != nil {
+	err = g.Kill(ctx)
+	if errors.Is(err, cgroup.ErrNone) {
+		return killFirst(pid)
+	}
+	if err != nil {
 		return err
 	}
 	if g.Frozen() {
@@ -144,6 +156,23 @@ func raze(ctx context.Context, path string) error {
 		return err
 	}
 	return g.Remove(ctx)
+}
+
+// killFirst ends a PID namespace by its first process, if that is what the number names.
+func killFirst(pid string) error {
+	n, err := strconv.Atoi(pid)
+	if err != nil || n == 0 || !proc.First(n) {
+		return nil // it ended, or was never begun
+	}
+	f, err := proc.OpenPid(n)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := proc.Send(f, 9); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
 }
 
 // laid is a step's files as mounts.

@@ -37,10 +37,18 @@ func (b *files) conceal() error {
 
 // reflection is a mount of proc or sysfs for ourselves, which tells whether there is
 // such a path at all, and what kind of thing it is: the kernel's own files are the
-// same in every mount.
+// same in every mount. An engine of an ordinary user, who may make none, takes the host's.
 var reflection = map[string]func() (*os.File, error){
-	"proc":  sync.OnceValues(func() (*os.File, error) { return fs.New("proc").Mount(fs.ReadOnly) }),
-	"sysfs": sync.OnceValues(func() (*os.File, error) { return fs.New("sysfs").Mount(fs.ReadOnly) }),
+	"proc":  sync.OnceValues(func() (*os.File, error) { return reflect("proc", "/proc") }),
+	"sysfs": sync.OnceValues(func() (*os.File, error) { return reflect("sysfs", "/sys") }),
+}
+
+func reflect(kind, host string) (*os.File, error) {
+	f, err := fs.New(kind).Mount(fs.ReadOnly)
+	if errors.Is(err, os.ErrPermission) {
+		return os.Open(host)
+	}
+	return f, err
 }
 
 // look finds a path that is to be covered; ok is false when there is no such thing.

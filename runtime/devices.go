@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -98,6 +99,9 @@ func (b *files) node(dir *os.File, name string, mode, major, minor, uid, gid uin
 	if errors.Is(err, os.ErrExist) {
 		return sameNode(dir, name, mode, major, minor)
 	}
+	if errors.Is(err, os.ErrPermission) && fs.InUserSpace() {
+		return b.lendNode(dir, name, mode, major, minor)
+	}
 	if err != nil {
 		return err
 	}
@@ -110,6 +114,57 @@ func (b *files) node(dir *os.File, name string, mode, major, minor, uid, gid uin
 		return err
 	}
 	return fs.Chownat(dir, name, host, group)
+}
+
+// lendNode binds the host's node where we may make none.
+func (b *files) lendNode(dir *os.File, name string, mode, major, minor uint32) error {
+	path, err := hostNode(mode, major, minor)
+	if err != nil {
+		return err
+	}
+	src, err := b.own(fs.Clone(nil, path, false))
+	if err != nil {
+		return err
+	}
+	kind, err := fs.Stat(src)
+	if err != nil {
+		return err
+	}
+	if (kind.Mode^mode)&fs.TypeMask != 0 || kind.Major != major || kind.Minor != minor {
+		return fmt.Errorf("%s of the host is not device %d:%d, and an engine of an ordinary user may make none", path, major, minor)
+	}
+	if err := fs.Createat(dir, name, 0o644); err != nil {
+		return err
+	}
+	at, err := b.own(fs.OpenBeneath(dir, name, proc.Path|proc.NoFollow, 0))
+	if err != nil {
+		return err
+	}
+	b.attach(proc.File(src), spot{file: at}, "bind the host's "+path)
+	return nil
+}
+
+// hostNode is where the host has a device, by the kernel's word.
+func hostNode(mode, major, minor uint32) (string, error) {
+	for _, n := range nodes {
+		if mode&fs.TypeMask == fs.CharDevice && n.major == major && n.minor == minor {
+			return "/dev/" + n.name, nil
+		}
+	}
+	kind := "char"
+	if mode&fs.TypeMask == fs.BlockDevice {
+		kind = "block"
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/sys/dev/%s/%d:%d/uevent", kind, major, minor))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME="); ok {
+			return "/dev/" + name, nil
+		}
+	}
+	return "", fmt.Errorf("the host has no node of device %d:%d, and an engine of an ordinary user may make none", major, minor)
 }
 
 func sameNode(dir *os.File, name string, mode, major, minor uint32) error {

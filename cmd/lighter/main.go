@@ -13,6 +13,7 @@ import (
 	"lighter/keeper"
 	"lighter/linux/fs"
 	"lighter/runtime/oci"
+	"lighter/warden"
 )
 
 func main() {
@@ -41,6 +42,8 @@ func run() int {
 		switch os.Args[1] {
 		case "keeper":
 			return keeper.Main(os.Args[2:])
+		case "warden":
+			return warden.Main(os.Args[2:])
 		case "oci":
 			return oci.Main(context.Background(), os.Args[2:], oci.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 		}

@@ -17,6 +17,7 @@ import (
 
 	"lighter/api"
 	"lighter/engine/container"
+	"lighter/kernel"
 )
 
 // Where things are when nothing else is said.
@@ -75,8 +76,13 @@ type config struct {
 
 	passed   map[string]*net.UnixListener // by systemd, by path
 	file     string                       // --config-file
+	host     string                       // where to listen when nothing else is said
 	profile  string                       // what the seccomp profile holds, empty for the built-in one
 	remapped bool                         // containers have user ids of their own
+
+	outside *kernel.Outside // the host's network, of an engine that is not in it; nil for one that is
+	lonely  string          // why nothing connects the engine's network with it then; empty where pasta does
+
 	validate bool
 	version  bool
 	help     bool
@@ -101,7 +107,7 @@ var later = map[string]string{
 	"metrics-addr":                 "metrics are not built yet",
 	"node-generic-resource":        "lighter has no swarm mode",
 	"swarm-default-advertise-addr": "lighter has no swarm mode",
-	"rootless":                     "running without root is not built yet",
+	"rootless":                     "start lighterd as the user whose engine it is to be",
 	"selinux-enabled":              "SELinux labels are not built yet",
 	"shutdown-timeout":             "containers live on when the engine stops",
 	"storage-opt":                  "the overlay driver takes no options",
@@ -125,7 +131,7 @@ func defaults() *config {
 		registryConfig: defaultRegistries(), tlsConfig: defaultTLS(),
 		Root: defaultRoot, ExecRoot: defaultExec, LogLevel: "info", LogFormat: "text",
 		LogDriver: "json-file", LogOpts: map[string]string{}, Ulimits: map[string]api.Ulimit{},
-		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", Runtimes: runtimeFlag{}, LiveRestore: true, file: defaultConfig,
+		Net: netDefaults(), ShmSize: 64 << 20, CgroupParent: ourCgroup, Seccomp: "builtin", Runtime: "runc", Runtimes: runtimeFlag{}, LiveRestore: true, file: defaultConfig, host: defaultHost,
 	}
 }
 
@@ -185,6 +191,9 @@ var fileKeys = map[string]string{
 // parse reads the command line and the file.
 func parse(args []string) (*config, *pflag.FlagSet, error) {
 	c := defaults()
+	if rootless() {
+		c.ofUser()
+	}
 	f := c.flags()
 	if err := refuseLater(args, f); err != nil {
 		return nil, f, err
@@ -286,7 +295,12 @@ func (c *config) check() error {
 		c.Pidfile = filepath.Join(c.ExecRoot, "lighterd.pid")
 	}
 	if len(c.Hosts) == 0 {
-		c.Hosts = []string{defaultHost}
+		c.Hosts = []string{c.host}
+	}
+	if rootless() {
+		if err := c.checkUser(); err != nil {
+			return err
+		}
 	}
 	for _, l := range c.Labels {
 		if key, _, ok := strings.Cut(l, "="); !ok || key == "" {

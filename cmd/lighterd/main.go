@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -55,6 +54,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	level := &slog.LevelVar{}
 	level.Set(c.level())
 	slog.SetDefault(c.logger(stderr, level))
+	if os.Geteuid() != 0 {
+		code, err := c.enter(ctx, args)
+		if err != nil {
+			fmt.Fprintf(stderr, "lighterd: %v\n", err)
+			return 1
+		}
+		return code
+	}
 	if err := serve(ctx, c, args, level); err != nil {
 		fmt.Fprintf(stderr, "lighterd: %v\n", err)
 		return 1
@@ -70,9 +77,6 @@ func serve(ctx context.Context, c *config, args []string, level *slog.LevelVar) 
 	}
 	if c.passed, err = passed(); err != nil { // before anything is started that could have them, too
 		return err
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("it must be started as root: an engine of an ordinary user (rootless) is not built yet. What --userns-remap runs is nobody on the host")
 	}
 	e, err := open(ctx, c)
 	if err != nil {

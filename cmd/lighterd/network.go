@@ -277,6 +277,10 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	claims := claims
+	if rootless() { // whose network namespace has this engine alone
+		claims = filepath.Join(p.config.ExecRoot, "claims")
+	}
 	if err := network.SweepClaims(claims, space); err != nil {
 		slog.Warn(err.Error())
 	}

@@ -92,6 +92,7 @@ func open(ctx context.Context, c *config) (*parts, error) {
 		do   func(context.Context) error
 	}{
 		{"open the data root", p.openRoot},
+		{"find the warden", p.openWarden},
 		{"open the images", p.openImages},
 		{"open the networks", p.openNetworks},
 		{"open the volumes", p.openVolumes},
@@ -137,7 +138,7 @@ func (p *parts) openRoot(context.Context) (err error) {
 		return err
 	}
 	if c.CgroupParent == ourCgroup {
-		p.later(func() error { return cgroup.Prune(ourCgroup) })
+		p.later(func() error { return cgroup.Prune(p.cgroups.Home + ourCgroup) })
 	}
 	p.events, err = event.Open(p.root.Path("events"))
 	if err == nil {
@@ -211,12 +212,18 @@ func (p *parts) openContainers(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.CgroupParent == ourCgroup {
+		c.CgroupParent = p.cgroups.Home + ourCgroup
+	}
 	host, err := kernel.Host(p.cgroups, c.CgroupParent, p.root.Path("init"))
 	if err != nil {
 		return err
 	}
 	host.Runtimes, host.Runtime = c.runtimes(), c.Runtime
 	host.Remapped = p.users != nil
+	if rootless() { // whose containers are confined by no more than the user is
+		host.Rootless, host.AppArmor, host.SELinux = true, false, false
+	}
 	host.RealtimePeriod, host.RealtimeRuntime = c.RtPeriod, c.RtRuntime
 	if (c.RtPeriod != 0 || c.RtRuntime != 0) && !host.Kernel.CPURealtime {
 		return errors.New("--cpu-rt-period and --cpu-rt-runtime: this kernel shares no real-time scheduling out to control groups")

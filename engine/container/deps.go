@@ -144,6 +144,8 @@ type Host struct {
 	Capabilities []string // CAP_…, those that the engine holds and so may grant
 	CgroupV2     bool
 	Remapped     bool   // containers have user ids of their own, but for --userns=host
+	Rootless     bool   // the engine is an ordinary user's
+	Groupless    bool   // it has no control groups that it may write to
 	AppArmor     bool   // the kernel confines by AppArmor profiles
 	SELinux      bool   // the kernel confines by SELinux labels
 	CgroupParent string // below which containers' cgroups are: /lighter

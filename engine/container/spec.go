@@ -176,7 +176,7 @@ func writable(list []specs.Mount, kind string) {
 func (s *start) sysctls() map[string]string {
 	m := map[string]string{}
 	if s.ownNet {
-		if s.users == nil { // which has not all of these groups
+		if s.users == nil && !s.cs.Host.Rootless { // which have not all of these groups
 			m["net.ipv4.ping_group_range"] = "0 2147483647"
 		}
 		m["net.ipv4.ip_unprivileged_port_start"] = "0"

@@ -22,6 +22,9 @@ func (g *Group) Change(ctx context.Context, r *specs.LinuxResources) (err error)
 	if r == nil {
 		return nil
 	}
+	if g.layout.Mode == None {
+		return ErrNone
+	}
 	was := g.dirs
 	joined, err := g.joinLate(r)
 	undo := []written{}

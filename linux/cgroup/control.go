@@ -19,6 +19,9 @@ func (g *Group) Thaw(ctx context.Context) error { return g.freeze(ctx, false) }
 
 // freeze prefers the version 2 freezer: a process stopped by it can still be killed.
 func (g *Group) freeze(ctx context.Context, on bool) error {
+	if g.layout.Mode == None {
+		return ErrNone
+	}
 	value := map[bool]string{true: "1", false: "0"}[on]
 	if g.unified != "" {
 		err := writeFile(g.unified+"/cgroup.freeze", value)

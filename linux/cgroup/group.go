@@ -101,15 +101,16 @@ func clean(p string) (string, error) {
 	return p, nil
 }
 
-// New makes the group at path, with its parents, and sets its limits. An existing
+// New makes the group at path, with its parents, and sets its limits. Who may write to no
+// group gets one that is nowhere and limits nothing: Procs and Freeze tell ErrNone of it. An existing
 // group is taken over. What it made is removed again when it fails.
 func New(path string, limits *specs.LinuxResources) (_ *Group, err error) {
 	if limits == nil {
 		limits = &specs.LinuxResources{}
 	}
 	g, err := locate(path)
-	if err != nil {
-		return nil, err
+	if err != nil || g.layout.Mode == None {
+		return g, err
 	}
 	var made []string
 	defer func() {
@@ -169,8 +170,8 @@ func (g *Group) prepare(limits *specs.LinuxResources) error {
 // Open finds the group at path as it is on the host.
 func Open(path string) (*Group, error) {
 	g, err := locate(path)
-	if err != nil {
-		return nil, err
+	if err != nil || g.layout.Mode == None {
+		return g, err
 	}
 	g.dirs = slices.DeleteFunc(g.dirs, func(d Dir) bool { return unix.Access(d.Path, unix.F_OK) != nil })
 	if g.unified != "" && unix.Access(g.unified, unix.F_OK) != nil {
@@ -309,7 +310,12 @@ func (g *Group) members() string {
 }
 
 // Procs are the PIDs in the group and in the groups below it.
-func (g *Group) Procs() ([]int, error) { return procs(g.members()) }
+func (g *Group) Procs() ([]int, error) {
+	if g.layout.Mode == None {
+		return nil, ErrNone
+	}
+	return procs(g.members())
+}
 
 func procs(dir string) ([]int, error) {
 	text, err := readFile(dir + "/cgroup.procs")

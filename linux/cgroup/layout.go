@@ -24,10 +24,11 @@ import (
 // Mode says which versions of cgroups a host has.
 type Mode uint8
 
-// The modes. Hybrid is version 1 for the controllers with a version 2 hierarchy
+// The modes. None is for who may write to no group. Hybrid is version 1 for the controllers with a version 2 hierarchy
 // beside it, which can freeze and kill but not limit.
 const (
-	V1 Mode = iota + 1
+	None Mode = iota
+	V1
 	Hybrid
 	V2
 )
@@ -48,7 +49,8 @@ type Layout struct {
 	Mode        Mode
 	Hierarchies []Hierarchy // version 1
 	Unified     string      // mount point of version 2, empty on pure version 1
-	Controllers []string    // what version 2 offers at its root
+	Controllers []string    // what version 2 offers at its root, or at Home
+	Home        string      // the version 2 group that was delegated to us, empty for who has them all
 }
 
 // root is where everything is mounted by convention; the kernel's table decides.
@@ -57,7 +59,7 @@ const root = "/sys/fs/cgroup"
 var detect = sync.OnceValues(func() (Layout, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(root, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-		return Layout{Mode: V2, Unified: root, Controllers: words(root + "/cgroup.controllers")}, nil
+		return Layout{Mode: V2, Unified: root, Controllers: words(root + "/cgroup.controllers")}.may(), nil
 	}
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -78,7 +80,7 @@ var detect = sync.OnceValues(func() (Layout, error) {
 	if l.Unified != "" {
 		l.Controllers = words(l.Unified + "/cgroup.controllers")
 	}
-	return l, nil
+	return l.may(), nil
 })
 
 // Detect tells what the host has. It looks once per process.

@@ -203,7 +203,7 @@ func dress(from, to Dir, name string, st Info) error {
 		return err
 	}
 	for attr, value := range attrs {
-		if strings.HasPrefix(attr, "trusted.overlay.") || attr == "security.selinux" {
+		if strings.HasPrefix(attr, OverlayAttr()) || attr == "security.selinux" {
 			continue // of the layers, and of the place
 		}
 		if err := to.SetXattr(name, attr, []byte(value)); err != nil && !errors.Is(err, ErrNotSupported) {

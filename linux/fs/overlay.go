@@ -59,6 +59,9 @@ func Overlay(o OverlayOptions) (*os.File, error) {
 	for _, dir := range o.Lower {
 		c.Set("lowerdir+", dir)
 	}
+	if InUserSpace() {
+		c.Flag("userxattr")
+	}
 	if o.Upper != "" {
 		c.Set("upperdir", o.Upper).Set("workdir", o.Work)
 		o.settings(c)
@@ -114,6 +117,9 @@ func overlayHere(o OverlayOptions, attrs int) (*os.File, error) {
 		lowers[i] = escapeOption(rel)
 	}
 	data := "lowerdir=" + strings.Join(lowers, ":")
+	if InUserSpace() {
+		data += ",userxattr"
+	}
 	if o.Upper != "" {
 		data += ",upperdir=" + escapeOption(o.Upper) + ",workdir=" + escapeOption(o.Work)
 		if o.Volatile {

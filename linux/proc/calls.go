@@ -20,6 +20,9 @@ const (
 	EBUSY   = unix.EBUSY
 	ENODEV  = unix.ENODEV
 	EDQUOT  = unix.EDQUOT
+	ENOSPC  = unix.ENOSPC
+
+	ECONNREFUSED = unix.ECONNREFUSED
 )
 
 // Flags of opening, for the steps that do it.

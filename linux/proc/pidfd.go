@@ -62,6 +62,15 @@ func Kill(pidfd *os.File, sig syscall.Signal) error {
 	return err
 }
 
+// Relay sends on a signal that came to us.
+func Relay(pidfd *os.File, s os.Signal) error {
+	number, ok := s.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("signal %v has no number", s)
+	}
+	return Kill(pidfd, number)
+}
+
 // Wait waits for the end of a process and reaps it when it is a child of ours. It
 // holds no thread. One pidfd is waited on by one goroutine at a time.
 func Wait(ctx context.Context, pidfd *os.File) (Exit, error) {

@@ -30,3 +30,20 @@ func Pair() (theirs *os.File, ours net.Conn, err error) {
 	}
 	return theirs, ours, nil
 }
+
+// InternetSocket makes a TCP or UDP socket that is neither bound nor connected. It stays in
+// the network namespace in which it was made, whoever it is given to.
+func InternetSocket(six, udp bool) (*os.File, error) {
+	family, kind := unix.AF_INET, unix.SOCK_STREAM
+	if six {
+		family = unix.AF_INET6
+	}
+	if udp {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make a socket: %w", err)
+	}
+	return FD(fd).Poll("socket"), nil
+}

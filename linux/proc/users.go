@@ -54,9 +54,12 @@ func ofPid(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + 
 
 // Visit makes a process with the namespaces that o names, which does nothing, and calls
 // look with its pid before it ends.
-func Visit(o Options, look func(pid int) error) error {
+func Visit(o Options, look func(pid int) error) error { return VisitWith(NewPlan(), o, look) }
+
+// VisitWith is Visit of a process that runs the steps of a plan afterwards.
+func VisitWith(p *Plan, o Options, look func(pid int) error) error {
 	o.Between = look
-	child, err := NewPlan().Start(o)
+	child, err := p.Start(o)
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (a *adopter) opaque(dir fs.Dir, p string) error {
 		return err
 	}
 	if !there || st.Mode&fs.ModeType != fs.ModeDir {
-		return dir.RemoveXattr(attrOpaque)
+		return dir.RemoveXattr(fs.OpaqueAttr())
 	}
 	return a.mark(p + "/.wh..wh..opq")
 }

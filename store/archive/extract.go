@@ -371,7 +371,7 @@ func hostAttr(attr string) bool {
 	case "security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64":
 		return true
 	}
-	return strings.HasPrefix(attr, "trusted.overlay.")
+	return strings.HasPrefix(attr, fs.OverlayAttr())
 }
 
 func tarTime(t time.Time) fs.Time {

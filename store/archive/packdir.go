@@ -158,13 +158,14 @@ func (p *dirPacker) attributes(in fs.Dir, name string, h *tar.Header) (opaque bo
 // inHeader puts extended attributes into h, and tells whether they mark a folder that hides what is below.
 func inHeader(attrs map[string]string, h *tar.Header) (opaque bool) {
 	for attr, value := range attrs {
-		if attr == attrOpaque && value == "y" {
+		if attr == fs.OpaqueAttr() && value == "y" {
 			opaque = true
 		}
-		if rest, ok := strings.CutPrefix(attr, "trusted.overlay.overlay."); ok {
-			attr = "trusted.overlay." + rest
-		} else if strings.HasPrefix(attr, "trusted.overlay.") {
-			continue
+		if rest, ok := strings.CutPrefix(attr, fs.OverlayAttr()); ok {
+			if rest, ok = strings.CutPrefix(rest, "overlay."); !ok {
+				continue
+			}
+			attr = fs.OverlayAttr() + rest
 		}
 		switch attr {
 		case "security.selinux", "security.ima", "security.evm", "security.apparmor", "security.SMACK64":

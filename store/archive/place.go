@@ -9,9 +9,6 @@ import (
 	"lighter/linux/fs"
 )
 
-// attrOpaque marks a folder that hides what lower layers have in it.
-const attrOpaque = "trusted.overlay.opaque"
-
 // Records that are no entries travel to the index as entries of these types.
 const (
 	typeRaw   Type = 1
@@ -76,7 +73,7 @@ func (u *unpacker) placeOpaque(e *Entry) error {
 		return err
 	}
 	e.Path = folder.path
-	return errAt("make opaque", e.Path, folder.SetXattr("", attrOpaque, []byte("y")))
+	return errAt("make opaque", e.Path, folder.SetXattr("", fs.OpaqueAttr(), []byte("y")))
 }
 
 // placeWhiteout hides a name of the layers below. What this layer itself has under the
@@ -86,7 +83,7 @@ func (u *unpacker) placeWhiteout(e *Entry, parent *folder, base string, fresh bo
 		st, err := parent.Stat(base)
 		switch {
 		case err == nil && st.Mode&fs.ModeType == fs.ModeDir:
-			return errAt("make opaque", e.Path, parent.SetXattr(base, attrOpaque, []byte("y")))
+			return errAt("make opaque", e.Path, parent.SetXattr(base, fs.OpaqueAttr(), []byte("y")))
 		case err == nil:
 			return nil
 		case !fs.IsNoEntry(err):
@@ -116,7 +113,7 @@ func (u *unpacker) placeDir(e *Entry, parent *folder, base string) error {
 		return errAt("make folder", e.Path, err)
 	}
 	if st.Whiteout() {
-		return errAt("make opaque", e.Path, parent.SetXattr(base, attrOpaque, []byte("y")))
+		return errAt("make opaque", e.Path, parent.SetXattr(base, fs.OpaqueAttr(), []byte("y")))
 	}
 	return nil
 }
@@ -139,7 +136,7 @@ func (u *unpacker) mkdir(parent *folder, name string) error {
 			err = parent.Mkdir(name, 0o700)
 		}
 		if err == nil {
-			err = parent.SetXattr(name, attrOpaque, []byte("y"))
+			err = parent.SetXattr(name, fs.OpaqueAttr(), []byte("y"))
 		}
 	}
 	if err != nil {

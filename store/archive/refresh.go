@@ -279,7 +279,7 @@ func dressAs(d fs.Dir, name string, st fs.Info, attrs map[string]string) error {
 func kept(attrs map[string]string) map[string]string {
 	out := map[string]string{}
 	for attr, value := range attrs {
-		if !strings.HasPrefix(attr, "trusted.overlay.") || attr == attrOpaque || strings.HasPrefix(attr, "trusted.overlay.overlay.") {
+		if !strings.HasPrefix(attr, fs.OverlayAttr()) || attr == fs.OpaqueAttr() || strings.HasPrefix(attr, fs.OverlayAttr()+"overlay.") {
 			out[attr] = value
 		}
 	}

@@ -135,7 +135,7 @@ func (c *comparer) compare(in fs.Dir, p, name string, st fs.Info) (enter bool, e
 		c.note(p, Modified)
 	}
 	if isDir && old.Mode&fs.ModeType == fs.ModeDir {
-		if mark, err := in.Xattr(name, "trusted.overlay.opaque"); err == nil && string(mark) == "y" {
+		if mark, err := in.Xattr(name, fs.OpaqueAttr()); err == nil && string(mark) == "y" {
 			return true, c.replaced(in, below, p, name)
 		}
 	}

@@ -161,7 +161,7 @@ func own(in fs.Dir, p, name string, st fs.Info) (*archive.Entry, error) {
 	if err != nil || e.Whiteout {
 		return e, err
 	}
-	e.Opaque = attrs["trusted.overlay.opaque"] == "y"
+	e.Opaque = attrs[fs.OpaqueAttr()] == "y"
 	if e.Xattrs = visible(attrs); len(e.Xattrs) == 0 {
 		e.Xattrs = nil
 	}

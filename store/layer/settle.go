@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 
 	"lighter/linux/fs"
 	"lighter/store/archive"
@@ -134,11 +135,9 @@ func settleImplied(own fs.Dir, lower *fs.Dir, p string) error {
 // visible leaves out the attributes that are overlayfs's own.
 func visible(attrs map[string]string) map[string]string {
 	for name := range attrs {
-		if len(name) > len(overlayAttr) && name[:len(overlayAttr)] == overlayAttr {
+		if strings.HasPrefix(name, fs.OverlayAttr()) {
 			delete(attrs, name)
 		}
 	}
 	return attrs
 }
-
-const overlayAttr = "trusted.overlay."

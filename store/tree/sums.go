@@ -351,7 +351,7 @@ func carried(attrs map[string]string) map[string]string {
 	for name := range attrs {
 		switch {
 		case name == "security.capability":
-		case strings.HasPrefix(name, "security."), strings.HasPrefix(name, "trusted.overlay."):
+		case strings.HasPrefix(name, "security."), strings.HasPrefix(name, linux.OverlayAttr()):
 			delete(attrs, name)
 		}
 	}

@@ -297,7 +297,7 @@ func (t *Target) mkdir(in linux.Dir, path, name string, mode uint32) error {
 		err = in.Mkdir(name, mode)
 	}
 	if err == nil && opaque {
-		err = in.SetXattr(name, attrOpaque, []byte("y"))
+		err = in.SetXattr(name, linux.OpaqueAttr(), []byte("y"))
 	}
 	return wrap("mkdir", path, err)
 }
@@ -310,8 +310,6 @@ func (t *Target) newDir(in linux.Dir, path, name string, m Made) error {
 	}
 	return wrap("mkdir", path, t.dress(in, name, l, false))
 }
-
-const attrOpaque = "trusted.overlay.opaque"
 
 // bare takes away the mark that hides what lower has at a path, and tells whether there was one.
 func (t *Target) bare(in linux.Dir, path, name string) (hidden bool, err error) {
