@@ -136,11 +136,15 @@ func (c *Client) endpoint(scheme, name string, insecure bool) (*endpoint, error)
 	if err != nil {
 		return nil, err
 	}
+	dial := c.cfg.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: c.cfg.Patience, KeepAlive: c.cfg.Patience}).DialContext
+	}
 	e := &endpoint{base: url.URL{Scheme: scheme, Host: name}, insecure: insecure, patience: c.cfg.Patience}
 	e.http = &http.Client{
 		Transport: &http.Transport{
 			Proxy: c.cfg.Proxy, TLSClientConfig: secure, ForceAttemptHTTP2: true,
-			DialContext:           (&net.Dialer{Timeout: c.cfg.Patience, KeepAlive: c.cfg.Patience}).DialContext,
+			DialContext:           dial,
 			TLSHandshakeTimeout:   c.cfg.Patience,
 			ResponseHeaderTimeout: 2 * c.cfg.Patience, // an upload's end may take its time
 			IdleConnTimeout:       90 * time.Second,

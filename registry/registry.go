@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -28,9 +29,10 @@ type Config struct {
 	Mirrors   []string // URLs that Docker Hub's images are pulled from first
 	CertsDir  string   // a folder a host, with ca.crt, client.cert and client.key; empty for none
 	UserAgent string
-	Proxy     func(*http.Request) (*url.URL, error) // nil: as the environment says
-	Patience  time.Duration                         // how long a peer may say nothing; 0 for 30 s
-	Attempts  int                                   // how often a request is made before its error is believed; 0 for 5
+	Proxy     func(*http.Request) (*url.URL, error)                                // nil: as the environment says
+	Patience  time.Duration                                                        // how long a peer may say nothing; 0 for 30 s
+	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // nil: from where we are
+	Attempts  int                                                                  // how often a request is made before its error is believed; 0 for 5
 }
 
 // Client is all registries that an engine talks to. It keeps connections, and tokens

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,8 +81,9 @@ type config struct {
 	profile  string                       // what the seccomp profile holds, empty for the built-in one
 	remapped bool                         // containers have user ids of their own
 
-	outside *kernel.Outside // the host's network, of an engine that is not in it; nil for one that is
-	lonely  string          // why nothing connects the engine's network with it then; empty where pasta does
+	outside *kernel.Outside                                                      // the host's network, of an engine that is not in it; nil for one that is
+	dial    func(ctx context.Context, network, address string) (net.Conn, error) // by it; nil without
+	lonely  string                                                               // why nothing connects the engine's network with it then; empty where pasta does
 
 	validate bool
 	version  bool
@@ -297,11 +299,6 @@ func (c *config) check() error {
 	if len(c.Hosts) == 0 {
 		c.Hosts = []string{c.host}
 	}
-	if rootless() {
-		if err := c.checkUser(); err != nil {
-			return err
-		}
-	}
 	for _, l := range c.Labels {
 		if key, _, ok := strings.Cut(l, "="); !ok || key == "" {
 			return fmt.Errorf("bad attribute format: %s", l)
@@ -337,7 +334,7 @@ func (c *config) check() error {
 		c.LogLevel = "debug"
 	}
 	_, policyErr := c.watchConfig.load()
-	if err := errors.Join(c.readProfile(), c.checkRuntimes(), policyErr); err != nil {
+	if err := errors.Join(c.checkUser(), c.readProfile(), c.checkRuntimes(), policyErr); err != nil {
 		return err
 	}
 	if _, err := c.Net.settings(c.ExecRoot, ""); err != nil {

@@ -58,7 +58,7 @@ func (c *config) listenWeb() (net.Listener, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", c.Web)
+	l, err := c.listenHost(c.Web)
 	if err != nil || !c.webTLS() {
 		return l, err
 	}

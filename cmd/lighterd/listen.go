@@ -70,7 +70,7 @@ func (c *config) listen() (ls []net.Listener, err error) {
 			l, err = c.listenUnix(addr)
 		} else {
 			c.tlsConfig.warn(h)
-			l, err = c.tlsConfig.listen(addr)
+			l, err = c.listenTCP(addr)
 		}
 		if err != nil {
 			return ls, fmt.Errorf("listen on %s: %w", h, err)

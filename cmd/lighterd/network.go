@@ -259,6 +259,14 @@ func (o netOptFlag) Set(s string) error {
 	return nil
 }
 
+// doors listens on published ports of the host.
+func (p *parts) doors() *proxy.Proxy {
+	if p.config.outside == nil {
+		return proxy.New(nil)
+	}
+	return proxy.New(p.config.outside)
+}
+
 // openNetworks reads the networks. Nothing is made in the kernel before a container needs it.
 func (p *parts) openNetworks(ctx context.Context) error {
 	id, err := engineID(p.root.Path())
@@ -289,7 +297,7 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	p.networks, err = network.New(ctx, network.Deps{
 		Ctx: context.WithoutCancel(ctx),
 		Dir: p.root.Path("networks"), Notes: p.config.ExecRoot + "/networks", Claims: filepath.Join(claims, space), Table: table, Events: p.events,
-		Kernel: machine, Names: dns.New(), Doors: proxy.New(), Inside: machine, Graves: machine, Config: config, HostDNS: dns.NewHost(),
+		Kernel: machine, Names: dns.New(p.config.dial), Doors: p.doors(), Inside: machine, Graves: machine, Config: config, HostDNS: dns.NewHost(),
 	})
 	if err != nil {
 		return err

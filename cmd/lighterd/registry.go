@@ -57,6 +57,14 @@ func (c *registryConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.NoProxy, "no-proxy", c.NoProxy, "Hosts that are reached without a proxy")
 }
 
+// registries is the configuration of the engine's client of registries, which asks them
+// from the host's network.
+func (c *config) registries() registry.Config {
+	config := c.client()
+	config.Dial = c.dial
+	return config
+}
+
 // client is the configuration of the engine's client of registries.
 func (c *registryConfig) client() registry.Config {
 	proxy := (&httpproxy.Config{HTTPProxy: c.HTTPProxy, HTTPSProxy: c.HTTPSProxy, NoProxy: c.NoProxy}).ProxyFunc()

@@ -58,6 +58,8 @@ func runtimeDir() string {
 // checkUser refuses what an engine of an ordinary user cannot be told.
 func (c *config) checkUser() error {
 	switch {
+	case !rootless():
+		return nil
 	case c.ExecRoot == defaultExec:
 		return errors.New("there is no folder for what runs: XDG_RUNTIME_DIR is not set, as it is by a login (ssh, machinectl shell); or say --exec-root and --host")
 	case c.Remap != "":
@@ -179,5 +181,6 @@ func (p *parts) openWarden(context.Context) error {
 		slog.Warn("containers reach each other, and are reached by published ports, but reach nobody outside: " + lonely)
 	}
 	p.config.outside = &kernel.Outside{Socket: w.Socket}
+	p.config.dial = p.config.outside.DialContext
 	return p.cgroups.Vacate()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -117,20 +118,29 @@ func (t *tlsConfig) load() (*tls.Config, error) {
 	return conf, nil
 }
 
-// listen opens a port. Each connection is served by what was loaded last.
-func (t *tlsConfig) listen(addr string) (net.Listener, error) {
+// listenTCP opens a port. Each connection is served by what was loaded last.
+func (c *config) listenTCP(addr string) (net.Listener, error) {
+	t := &c.tlsConfig
 	if t.secure() {
 		if err := t.renew(t); err != nil {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := c.listenHost(addr)
 	if err != nil || !t.secure() {
 		return l, err
 	}
 	return tls.NewListener(l, &tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current.Load(), nil },
 	}), nil
+}
+
+// listenHost listens on a TCP port of the host.
+func (c *config) listenHost(addr string) (net.Listener, error) {
+	if c.outside != nil {
+		return c.outside.Listen(context.Background(), "tcp", addr)
+	}
+	return net.Listen("tcp", addr)
 }
 
 // renew loads the files that from names for connections to come. The connections that are

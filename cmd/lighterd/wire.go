@@ -158,7 +158,7 @@ func (p *parts) openImages(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	reg := registry.New(p.config.client())
+	reg := registry.New(p.config.registries())
 	p.later(func() error { reg.Close(); return nil })
 	p.images, err = image.Open(image.Deps{
 		Blobs: blobs, Registry: reg, Downloads: p.config.Downloads, Uploads: p.config.Uploads,

@@ -84,7 +84,7 @@ func (s *Session) exchange(network string, server Server, raw []byte, q *query, 
 	var conn net.Conn
 	var err error
 	if server.Host {
-		conn, err = s.host.DialContext(ctx, network, server.Addr.String())
+		conn, err = s.host(ctx, network, server.Addr.String())
 	} else {
 		conn, err = s.view.Dial(ctx, network, server.Addr)
 	}

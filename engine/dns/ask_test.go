@@ -156,7 +156,7 @@ func TestTooMany(t *testing.T) {
 	dead := upstream(t, func(string, []byte) [][]byte { reached <- struct{}{}; return nil })
 	v := &names{addrs: ours(), upstream: Upstream{Forward: true, Servers: []Server{{Addr: dead, Host: true}}}}
 	udp, tcp := sockets(t)
-	s, err := New().Serve(t.Context(), udp, tcp, v)
+	s, err := New(nil).Serve(t.Context(), udp, tcp, v)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,12 +71,20 @@ type Server struct {
 
 // Resolver serves all the containers of an engine.
 type Resolver struct {
-	host  net.Dialer
+	host  Dial
 	slots chan struct{} // one is held by each query on its way
 }
 
-// New makes a resolver.
-func New() *Resolver { return &Resolver{slots: make(chan struct{}, allForwards)} }
+// Dial connects to a server, by udp or tcp.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// New makes a resolver, which asks the host's servers by dial; nil is from where the engine is.
+func New(dial Dial) *Resolver {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	return &Resolver{host: dial, slots: make(chan struct{}, allForwards)}
+}
 
 // A Session is the server of one container.
 type Session struct {

@@ -85,7 +85,7 @@ func sockets(t testing.TB) (net.PacketConn, net.Listener) {
 func serve(t testing.TB, v View) string {
 	t.Helper()
 	udp, tcp := sockets(t)
-	s, err := New().Serve(t.Context(), udp, tcp, v)
+	s, err := New(nil).Serve(t.Context(), udp, tcp, v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +363,7 @@ func TestCloseWaits(t *testing.T) {
 	asked := make(chan string, 8)
 	dead := upstream(t, func(network string, _ []byte) [][]byte { asked <- network; return nil })
 	udp, tcp := sockets(t)
-	s, err := New().Serve(t.Context(), udp, tcp, &names{upstream: Upstream{Servers: []Server{{Addr: dead, Host: true}}, Forward: true}})
+	s, err := New(nil).Serve(t.Context(), udp, tcp, &names{upstream: Upstream{Servers: []Server{{Addr: dead, Host: true}}, Forward: true}})
 	if err != nil {
 		t.Fatal(err)
 	}

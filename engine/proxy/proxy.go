@@ -37,11 +37,23 @@ type Proxy struct {
 	slots      chan struct{} // one is held by each TCP connection
 	udpTimeout time.Duration
 	sctp       string // a path that is there when the kernel knows SCTP
+	host       Host
 }
 
-// New makes a proxy.
-func New() *Proxy {
-	return &Proxy{slots: make(chan struct{}, allConns), udpTimeout: udpTimeout, sctp: "/proc/sys/net/sctp"}
+// Host listens on the host's addresses, which an engine in a network namespace of its own
+// does not have.
+type Host interface {
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
+}
+
+// New makes a proxy. Without a host it listens where the engine is.
+func New(host Host) *Proxy {
+	if host == nil {
+		host = new(net.ListenConfig)
+		host.(*net.ListenConfig).SetMultipathTCP(false) // its sockets cannot be spliced
+	}
+	return &Proxy{host: host, slots: make(chan struct{}, allConns), udpTimeout: udpTimeout, sctp: "/proc/sys/net/sctp"}
 }
 
 // Port is one published port of one address.
@@ -84,6 +96,9 @@ func (p *Proxy) Open(ctx context.Context, proto string, host, to netip.AddrPort)
 		return port, nil
 	}
 	port.cancel()
+	if errors.Is(err, os.ErrPermission) && host.Port() < 1024 {
+		return nil, api.Errorf(api.Internal, "cannot expose privileged port %d: an engine of an ordinary user publishes ports from 1024 on, or from where root says: sysctl -w net.ipv4.ip_unprivileged_port_start=%[1]d: %w", host.Port(), err)
+	}
 	if reason := (*os.SyscallError)(nil); errors.As(err, &reason) {
 		err = fmt.Errorf("failed to bind host port for %s:%s/%s: %w", host, to, proto, reason.Err)
 	}

@@ -71,7 +71,7 @@ func TestHalfClosed(t *testing.T) {
 		all, _ := io.ReadAll(c)
 		c.Write(bytes.ToUpper(all))
 	})
-	port := open(t, New(), "tcp", anyPort, to)
+	port := open(t, New(nil), "tcp", anyPort, to)
 	sent := strings.Repeat("all of it ", 1<<17)
 	c := dial(t, "tcp", port.Host())
 	if _, err := io.WriteString(c, sent); err != nil {
@@ -93,7 +93,7 @@ func TestContainerEndsFirst(t *testing.T) {
 		all, _ := io.ReadAll(c)
 		heard <- string(all)
 	})
-	c := dial(t, "tcp", open(t, New(), "tcp", anyPort, to).Host())
+	c := dial(t, "tcp", open(t, New(nil), "tcp", anyPort, to).Host())
 	if got, err := io.ReadAll(c); err != nil || string(got) != "hello" {
 		t.Fatalf("%q, %v", got, err)
 	}
@@ -105,7 +105,7 @@ func TestContainerEndsFirst(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	port := open(t, New(), "tcp", anyPort, netip.MustParseAddrPort("127.0.0.1:1"))
+	port := open(t, New(nil), "tcp", anyPort, netip.MustParseAddrPort("127.0.0.1:1"))
 	if got, err := io.ReadAll(dial(t, "tcp", port.Host())); len(got) > 0 {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -114,7 +114,7 @@ func TestNobodyListens(t *testing.T) {
 // TestClose ends what is under way, and lets the port be opened again.
 func TestClose(t *testing.T) {
 	to := serveTCP(t, func(c *net.TCPConn) { io.Copy(c, c) })
-	p := New()
+	p := New(nil)
 	port, err := p.Open(t.Context(), "tcp", anyPort, to)
 	if err != nil {
 		t.Fatal(err)
@@ -139,14 +139,14 @@ func TestClose(t *testing.T) {
 func TestTaken(t *testing.T) {
 	to := netip.MustParseAddrPort("172.17.0.2:80")
 	for _, proto := range []string{"tcp", "udp"} {
-		port := open(t, New(), proto, anyPort, to)
-		_, err := New().Open(t.Context(), proto, port.Host(), to)
+		port := open(t, New(nil), proto, anyPort, to)
+		_, err := New(nil).Open(t.Context(), proto, port.Host(), to)
 		want := fmt.Sprintf("failed to bind host port for %s:172.17.0.2:80/%s: address already in use", port.Host(), proto)
 		if err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	_, err := New().Open(t.Context(), "tcp", netip.MustParseAddrPort("192.0.2.1:8080"), to)
+	_, err := New(nil).Open(t.Context(), "tcp", netip.MustParseAddrPort("192.0.2.1:8080"), to)
 	if want := "failed to bind host port for 192.0.2.1:8080:172.17.0.2:80/tcp: cannot assign requested address"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -155,8 +155,8 @@ func TestTaken(t *testing.T) {
 // TestFamilies opens both unspecified addresses at one port: neither takes the other's.
 func TestFamilies(t *testing.T) {
 	to := serveTCP(t, func(c *net.TCPConn) { io.WriteString(c, "here") })
-	four := open(t, New(), "tcp", netip.MustParseAddrPort("0.0.0.0:0"), to)
-	six, err := New().Open(t.Context(), "tcp", netip.AddrPortFrom(netip.IPv6Unspecified(), four.Host().Port()), to)
+	four := open(t, New(nil), "tcp", netip.MustParseAddrPort("0.0.0.0:0"), to)
+	six, err := New(nil).Open(t.Context(), "tcp", netip.AddrPortFrom(netip.IPv6Unspecified(), four.Host().Port()), to)
 	if err != nil && strings.Contains(err.Error(), "not supported") {
 		t.Skip("needs IPv6: ", err)
 	}
@@ -199,7 +199,7 @@ func TestUDP(t *testing.T) {
 			server.WriteTo(append([]byte(from.String()+" "), buf[:n]...), from)
 		}
 	}()
-	p := New()
+	p := New(nil)
 	p.udpTimeout = 200 * time.Millisecond
 	port := open(t, p, "udp", netip.MustParseAddrPort("0.0.0.0:0"), server.LocalAddr().(*net.UDPAddr).AddrPort())
 	seen := map[string]string{}
@@ -260,7 +260,7 @@ func TestManyClients(t *testing.T) {
 			server.WriteTo(buf[:n], from)
 		}
 	}()
-	port := open(t, New(), "udp", anyPort, server.LocalAddr().(*net.UDPAddr).AddrPort())
+	port := open(t, New(nil), "udp", anyPort, server.LocalAddr().(*net.UDPAddr).AddrPort())
 	for range maxClients + 50 {
 		c, err := net.Dial("udp", port.Host().String())
 		if err != nil {
@@ -276,7 +276,7 @@ func TestManyClients(t *testing.T) {
 }
 
 func TestProtocols(t *testing.T) {
-	p := New()
+	p := New(nil)
 	p.sctp = filepath.Join(t.TempDir(), "sctp")
 	_, err := p.Open(t.Context(), "sctp", anyPort, anyPort)
 	if !api.Is(err, api.NotImplemented) || !strings.Contains(err.Error(), "no SCTP") {

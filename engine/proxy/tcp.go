@@ -10,9 +10,7 @@ import (
 )
 
 func (p *Port) listenTCP() error {
-	var config net.ListenConfig
-	config.SetMultipathTCP(false) // its sockets cannot be spliced
-	l, err := config.Listen(p.ctx, family("tcp", p.host), p.host.String())
+	l, err := p.Proxy.host.Listen(p.ctx, family("tcp", p.host), p.host.String())
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type udpClient struct {
 }
 
 func (p *Port) listenUDP() error {
-	conn, err := new(net.ListenConfig).ListenPacket(p.ctx, family("udp", p.host), p.host.String())
+	conn, err := p.Proxy.host.ListenPacket(p.ctx, family("udp", p.host), p.host.String())
 	if err != nil {
 		return err
 	}
