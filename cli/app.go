@@ -30,9 +30,9 @@ type Config struct {
 	// getting ready for it costs a thread. May be nil.
 	Interrupt func(context.Context) (_ context.Context, stop func())
 
-	// StartEngine starts an engine that listens on the default socket, and returns
+	// StartEngine starts an engine that listens on socket, which is its default, and returns
 	// when it does; say prints a line for the user. Nil when it cannot be.
-	StartEngine func(ctx context.Context, say func(string)) error
+	StartEngine func(ctx context.Context, socket string, say func(string)) error
 
 	// Secure puts TLS on a connection to addr. A program that does not speak it has
 	// Whole instead, which replaces it by one that does; it returns when it cannot.
@@ -173,8 +173,12 @@ func (a *App) unreachable(ctx context.Context, e *client.ConnectError) error {
 		return fmt.Errorf("permission denied while trying to connect to %s at %s: %w", who, e.Host, e.Err)
 	}
 	silent := errors.Is(e.Err, os.ErrNotExist) || strings.Contains(e.Err.Error(), "connection refused")
-	if silent && e.Host == defaultHost && a.StartEngine != nil && os.Geteuid() == 0 {
-		return a.StartEngine(ctx, func(line string) { a.warn("%s: %s", a.name, line) })
+	own := defaultHost
+	if host := usersHost(); host != "" {
+		own = host
+	}
+	if silent && e.Host == own && a.StartEngine != nil && (os.Geteuid() == 0 || own != defaultHost) {
+		return a.StartEngine(ctx, strings.TrimPrefix(own, "unix://"), func(line string) { a.warn("%s: %s", a.name, line) })
 	}
 	if a.docker() {
 		e.Text = fmt.Sprintf("Cannot connect to the Docker daemon at %s. Is the docker daemon running?", e.Host)

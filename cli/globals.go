@@ -152,7 +152,27 @@ func (a *App) host() (string, error) {
 	default:
 		host = os.Getenv("DOCKER_HOST")
 	}
-	return parseHost(strings.TrimSpace(host), a.globals.tls || a.globals.verify)
+	if host = strings.TrimSpace(host); host == "" {
+		host = usersHost()
+	}
+	return parseHost(host, a.globals.tls || a.globals.verify)
+}
+
+// usersHost is where the engine of an ordinary user listens; empty when it is the machine's
+// engine that is meant: of root, or where there is one that the user may speak to.
+func usersHost() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" || os.Geteuid() <= 0 { // -1 where there are no such ids
+		return ""
+	}
+	path := filepath.Join(dir, "lighter.sock")
+	if _, err := os.Stat(path); err == nil {
+		return "unix://" + path
+	}
+	if _, err := os.Stat(strings.TrimPrefix(defaultHost, "unix://")); err == nil {
+		return ""
+	}
+	return "unix://" + path
 }
 
 // parseHost brings an address into the form unix://path or tcp://host:port.

@@ -30,12 +30,20 @@ var (
 
 // CPU measures a running container's CPU time alone.
 func (Groups) CPU(path string) (*api.Stats, error) {
-	g, err := cgroup.Open(path)
+	g, err := measurable(path)
 	if err != nil {
 		return nil, err
 	}
 	s := g.CPUStats()
 	return cpuUsage(&s), nil
+}
+
+// measurable finds a group that there is.
+func measurable(path string) (*cgroup.Group, error) {
+	if l, err := cgroup.Detect(); err == nil && l.Mode == cgroup.None {
+		return nil, fmt.Errorf("measure cgroup %s: %w", path, cgroup.ErrNone)
+	}
+	return cgroup.Open(path)
 }
 
 func cpuUsage(s *cgroup.Stats) *api.Stats {
@@ -50,7 +58,7 @@ func cpuUsage(s *cgroup.Stats) *api.Stats {
 
 // Usage measures a running container. Its network is that of its first process.
 func (Groups) Usage(path string, pid int) (*api.Stats, error) {
-	g, err := cgroup.Open(path)
+	g, err := measurable(path)
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func (w *server) connect(pid int) (int, error) {
 	out, err := exec.Command(path, "--config-net", "--quiet", "--no-map-gw", "--no-netns-quit", "--pid", at,
 		"-t", "none", "-u", "none", "-T", "none", "-U", "none", strconv.Itoa(pid)).CombinedOutput() // it goes on in the background
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: %s", path, err, strings.TrimSpace(string(out)))
+		return 0, fmt.Errorf("%s: %w: %s", path, err, strings.Join(strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' }), "; "))
 	}
 	return w.pastaPid(), nil
 }

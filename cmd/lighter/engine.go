@@ -13,16 +13,12 @@ import (
 	"lighter/linux/proc"
 )
 
-const (
-	socket  = "/run/lighter/lighter.sock" // where the engine listens by default
-	logFile = "/run/lighter/lighterd.log"
-
-	patience = 15 * time.Second // how long an engine may take to listen
-)
+const patience = 15 * time.Second // how long an engine may take to listen
 
 // startEngine starts lighterd, from beside this program or from PATH, in a session of
 // its own, and returns when it listens. Another lighterd that is just starting is as good.
-func startEngine(ctx context.Context, say func(string)) error {
+func startEngine(ctx context.Context, socket string, say func(string)) error {
+	logFile := filepath.Join(filepath.Dir(socket), "lighterd.log")
 	program, err := findEngine()
 	if err != nil {
 		return fmt.Errorf("no engine listens on %s, and none can be started: %w", socket, err)

@@ -71,6 +71,15 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		info.CgroupVersion = "2"
 		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
 	}
+	if rootless() {
+		info.SecurityOptions = append(info.SecurityOptions, "name=rootless")
+		if c.lonely != "" {
+			info.Warnings = append(info.Warnings, "WARNING: No way from containers to the outside: "+c.lonely)
+		}
+	}
+	if l.Mode == cgroup.None {
+		info.CgroupDriver = "none"
+	}
 	if c.NoNewPrivs {
 		info.SecurityOptions = append(info.SecurityOptions, "name=no-new-privileges")
 	}
@@ -78,7 +87,7 @@ func (c *config) facts(id string, l cgroup.Layout, f container.Features) api.Inf
 		info.Warnings = append(info.Warnings, "WARNING: daemon is not using the default seccomp profile")
 	}
 	info.DriverStatus = [][2]string{{"Backing Filesystem", backing(c.Root)}, {"Supports d_type", "true"},
-		{"Using metacopy", "false"}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
+		{"Using metacopy", "false"}, {"Native Overlay Diff", "true"}, {"userxattr", strconv.FormatBool(fs.InUserSpace())}}
 	kernel.Limits(&info, f, l)
 	return info
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"time"
 
 	"lighter/kernel"
 	"lighter/linux/proc"
@@ -85,6 +86,9 @@ func (c *config) enter(ctx context.Context, args []string) (int, error) {
 	if err := os.MkdirAll(c.ExecRoot, 0o700); err != nil {
 		return 0, fmt.Errorf("make the exec root: %w", err)
 	}
+	if err := outlast(ctx, c.Pidfile); err != nil {
+		return 0, err
+	}
 	dir := filepath.Join(c.ExecRoot, "warden")
 	w, err := warden.Start(warden.Config{Dir: dir, Lighter: lighter, UIDs: uids, GIDs: gids})
 	if err != nil {
@@ -131,6 +135,29 @@ func (c *config) enter(ctx context.Context, args []string) (int, error) {
 	}()
 	exit, err := proc.Wait(context.WithoutCancel(ctx), engine.Pidfd)
 	return exit.Code, err
+}
+
+// leaveTime is how long an engine may take to end that was killed.
+const leaveTime = 10 * time.Second
+
+// outlast waits for the end of an engine that is dying: it was killed with who waited for
+// it, a moment after that one's end was seen.
+func outlast(ctx context.Context, pidfile string) error {
+	pid, ok := livingEngine(pidfile)
+	if !ok || proc.HasParent(pid, "lighterd") {
+		return nil
+	}
+	f, err := proc.OpenPid(pid)
+	if err != nil {
+		return nil // it has ended just now
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if _, err := proc.Wait(ctx, f); ctx.Err() != nil {
+		return fmt.Errorf("wait for process %d, the engine that was before, to end: %w", pid, err)
+	}
+	return nil
 }
 
 // ownIDs are the ids that this user's containers have: root is the user, the others are

@@ -168,6 +168,9 @@ func (f Files) still(ctx context.Context, c *container, do func(*snapshot) error
 	if s.phase != running {
 		return do(s) // frozen already, or ended
 	}
+	if f.cs.Host.Groupless {
+		return noGroups("a commit that pauses the container: --pause=false takes what it changes meanwhile as it comes")
+	}
 	if err := os.WriteFile(c.path(frozenFile), nil, 0o600); err != nil {
 		return err
 	}

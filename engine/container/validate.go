@@ -219,6 +219,11 @@ func (host *Host) validatePlatform(h *api.HostConfig) (warnings []string, err er
 			return nil, err
 		}
 	}
+	if host.Rootless {
+		if err := host.checkRootless(h); err != nil {
+			return nil, err
+		}
+	}
 	if h.NetworkMode == "host" && len(h.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}

@@ -47,3 +47,13 @@ func Fellows(pid int) (all []int, err error) {
 	}
 	return all, nil
 }
+
+// HasParent reports whether a process is the child of one of that name.
+func HasParent(pid int, name string) bool {
+	fields := stat(pid)
+	if len(fields) < 2 {
+		return false
+	}
+	text, err := os.ReadFile("/proc/" + fields[1] + "/comm")
+	return err == nil && strings.TrimSpace(string(text)) == name
+}
