@@ -99,6 +99,7 @@ func newCampaign(t *testing.T, seed uint64, d *disk) *campaign {
 		t.Fatal(err)
 	}
 	c.need("import", busyboxTar, "busybox")
+	c.need("run", "--rm", "--network", "none", "busybox", "true") // the keeper has what every container needs from then on
 	c.still = c.open()
 	c.need("login", "-u", "ann", "-p", "correct horse", "127.0.0.1:5000")
 	for i := range 3 {
