@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz crash bench bench-check docs picture dist test-dist test-fresh install quickstart clean
+.PHONY: build check test test-v2 fuzz crash soak bench bench-check docs picture dist test-dist test-fresh install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -36,6 +36,10 @@ fuzz: ## each fuzzer for a minute (FUZZTIME=1m): docs/security.md
 crash: ## 500 deaths of engine, keeper, both or a client under load; or FAULT=power, eio, full: of the disk; SEED=… draws the same again
 	$(GO) test ./stories -run '^$(if $(FAULT),TestFaults,TestCrashes)$$' -count=1 -timeout 3h -v -crash.seed $(or $(SEED),0) \
 		-crash.rounds $(or $(CRASHES),500) -fault.rounds $(or $(CRASHES),100) $(if $(FAULT),-fault.kinds '$(FAULT)')
+
+soak: ## SOAKRUNS=10000 containers, 1000 running at once, 200 clients, for SOAKTIME=1h; writes its figures to docs/reliability.md
+	$(GO) test ./stories -run '^TestSoak$$' -count=1 -timeout 6h -v -soak.runs $(or $(SOAKRUNS),10000) -soak.at-once $(or $(SOAKATONCE),1000) \
+		-soak.clients $(or $(SOAKCLIENTS),200) -soak.time $(or $(SOAKTIME),1h) -soak.docs docs/reliability.md
 
 bench: build ## ours beside PEER="docker=unix://… podman=…", in turn; writes docs/benchmarks.{md,svg,json}
 	$(GO) run ./bench -peer '$(PEER)' -docs docs $(BENCHFLAGS)

@@ -72,22 +72,12 @@ const campaignImages = "127.0.0.1:5000/ann/app"
 // newCampaign starts an engine and a registry in a network namespace of their own, and
 // makes what workers begin with. The data root lies on the disk, if one is given.
 func newCampaign(t *testing.T, seed uint64, d *disk) *campaign {
-	dir := t.TempDir()
-	e, err := newEngine(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := campaignOf(t)
+	dir, e := c.dir, c.e
+	c.disk, c.rnd = d, rand.New(rand.NewPCG(seed, 0))
 	if d != nil {
 		e.root = filepath.Join(d.mnt(), "data")
 	}
-	parent := "/lighter-" + filepath.Base(filepath.Dir(dir)) // of control groups: what is below it is ours
-	e.flags = []string{"--cgroup-parent", parent}
-	c := &campaign{t: t, e: e, disk: d, dir: dir, parent: parent, rnd: rand.New(rand.NewPCG(seed, 0))}
-	t.Cleanup(func() {
-		if err := errors.Join(e.end(), e.drop(), c.ungroup()); err != nil {
-			t.Error(err)
-		}
-	})
 	add := exec.Command(filepath.Join(bin, "lighterhub"), "user", "add", "ann", "--data", filepath.Join(dir, "hub"), "--password-stdin")
 	add.Stdin = strings.NewReader("correct horse")
 	if out, err := add.CombinedOutput(); err != nil {
@@ -112,6 +102,25 @@ func newCampaign(t *testing.T, seed uint64, d *disk) *campaign {
 		c.need("rmi", name)
 		c.workers = append(c.workers, &worker{c: c, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i+1))), things: map[string]*thing{}, moved: map[string]string{}})
 	}
+	return c
+}
+
+// campaignOf has an engine that is yet to be started, with control groups of its own, and
+// takes all down when the test is over.
+func campaignOf(t *testing.T) *campaign {
+	dir := t.TempDir()
+	e, err := newEngine(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := "/lighter-" + filepath.Base(filepath.Dir(dir)) // of control groups: what is below it is ours
+	e.flags = []string{"--cgroup-parent", parent}
+	c := &campaign{t: t, e: e, dir: dir, parent: parent}
+	t.Cleanup(func() {
+		if err := errors.Join(e.end(), e.drop(), c.ungroup()); err != nil {
+			t.Error(err)
+		}
+	})
 	return c
 }
 
