@@ -138,7 +138,7 @@ type destination struct {
 	dir  bool   // unpacked there
 }
 
-// outputOptions reads --output, and adds what --push, --load and annotations ask for.
+// outputOptions reads --output, and adds what --push, --load and --annotation ask for.
 func (o *buildFlags) outputOptions(a *App, r *api.BuildRequest) (dests []destination, err error) {
 	for _, s := range o.outputs {
 		out, to, err := readOutput(s)
@@ -153,7 +153,7 @@ func (o *buildFlags) outputOptions(a *App, r *api.BuildRequest) (dests []destina
 	if o.push {
 		r.Outputs, dests = append(r.Outputs, api.BuildOutput{Type: "registry", Attrs: map[string]string{}}), append(dests, destination{})
 	}
-	if o.load || len(o.annotations) > 0 && len(r.Outputs) == 0 {
+	if o.load {
 		r.Outputs, dests = append(r.Outputs, api.BuildOutput{Type: "image", Attrs: map[string]string{}}), append(dests, destination{})
 	}
 	for _, out := range r.Outputs {
@@ -170,20 +170,32 @@ func (o *buildFlags) outputOptions(a *App, r *api.BuildRequest) (dests []destina
 			out.Attrs["annotation"+kind+"."+key] = value
 		}
 	}
+	if len(o.annotations) > 0 && !slices.ContainsFunc(r.Outputs, hasManifest) {
+		return nil, errors.New("annotations go with a manifest, and none is made: push the image (--push), have it as an archive (--output type=oci,dest=FILE), or say it by a label (--label)")
+	}
 	return dests, nil
 }
 
-// readAnnotation reads [manifest|index|…:]key=value.
+// hasManifest tells whether an output writes a manifest: an image of the engine's has none until it is pushed.
+func hasManifest(o api.BuildOutput) bool {
+	return slices.Contains([]string{"oci", "docker", "registry"}, o.Type) || o.Attrs["push"] == "true"
+}
+
+// readAnnotation reads [manifest|index|…[PLATFORM]:]key=value.
 func readAnnotation(s string) (kind, key, value string, err error) {
 	key, value, ok := strings.Cut(s, "=")
 	if !ok {
 		return "", "", "", fmt.Errorf("invalid annotation %q, expected key=value", s)
 	}
 	if k, rest, typed := strings.Cut(key, ":"); typed {
+		platform := ""
+		if from := strings.IndexByte(k, '['); from >= 0 && strings.HasSuffix(k, "]") {
+			k, platform = k[:from], k[from:]
+		}
 		if k != "manifest" && k != "index" && k != "manifest-descriptor" && k != "index-descriptor" {
 			return "", "", "", fmt.Errorf("unknown annotation type %q", k)
 		}
-		kind, key = "-"+k, rest
+		kind, key = "-"+k+platform, rest
 	}
 	return kind, key, value, nil
 }

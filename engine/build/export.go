@@ -144,7 +144,7 @@ func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.Buil
 	}
 	t := j.chore("exporting to image")
 	if len(list) > 1 && pushed {
-		return t.end(j.pushIndex(t, list, names, out))
+		return t.end(j.pushIndex(t, o, list, names, out))
 	}
 	if len(list) > 1 {
 		return t.end(errSeveral)
@@ -169,7 +169,7 @@ func exportImage(j export, _ int, o api.BuildOutput, list []*made, out *api.Buil
 			_ = t.part("naming to "+ref.String(), func() error { return nil }) // it was, at once with the image
 		}
 		if pushed {
-			if err := j.push(t, names); err != nil {
+			if err := j.push(t, o, names); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -200,8 +201,12 @@ func exportArchive(j export, n int, o api.BuildOutput, list []*made, out *api.Bu
 	if err != nil {
 		return err
 	}
+	said, err := annotations(o)
+	if err != nil {
+		return err
+	}
 	j.leave(n, &parcel{top: list[0].top, several: len(list) > 1, write: func(ctx context.Context, w io.Writer) error {
-		return image.Builds{Images: j.b.Images}.Archive(ctx, documents, names, w)
+		return image.Builds{Images: j.b.Images}.Archive(ctx, documents, names, said, w)
 	}}, list)
 	out.Outputs = append(out.Outputs, n)
 	id := oci.Digest("") // of an index, none before it is written
@@ -229,14 +234,18 @@ func with(attrs map[string]string, name, value string) map[string]string {
 }
 
 // push brings an image to the registries of its names.
-func (j export) push(t *chore, names []oci.Reference) error {
+func (j export) push(t *chore, o api.BuildOutput, names []oci.Reference) error {
+	said, err := annotations(o)
+	if err != nil {
+		return err
+	}
 	for _, ref := range names {
 		auth, err := j.client.Login(j.ctx, ref.Domain)
 		if err != nil {
 			return err
 		}
 		err = t.part("pushing manifest for "+ref.String(), func() error {
-			return image.Exchange{Images: j.b.Images}.Push(j.ctx, ref, image.PushOptions{Auth: auth}, t.pull)
+			return image.Exchange{Images: j.b.Images}.Push(j.ctx, ref, image.PushOptions{Auth: auth, Annotations: said}, t.pull)
 		})
 		if err != nil {
 			return err
@@ -246,7 +255,11 @@ func (j export) push(t *chore, names []oci.Reference) error {
 }
 
 // pushIndex brings the images of several platforms to the registries of their names, as an index, and keeps none of them.
-func (j export) pushIndex(t *chore, list []*made, names []oci.Reference, out *api.BuildResult) error {
+func (j export) pushIndex(t *chore, o api.BuildOutput, list []*made, names []oci.Reference, out *api.BuildResult) error {
+	said, err := annotations(o)
+	if err != nil {
+		return err
+	}
 	documents, err := j.documents(list)
 	if err != nil {
 		return err
@@ -258,7 +271,7 @@ func (j export) pushIndex(t *chore, list []*made, names []oci.Reference, out *ap
 			return err
 		}
 		err = t.part("pushing manifest for "+ref.String(), func() (err error) {
-			digest, err = image.Exchange{Images: j.b.Images}.PushIndex(j.ctx, ref, documents, auth, t.pull)
+			digest, err = image.Exchange{Images: j.b.Images}.PushIndex(j.ctx, ref, documents, image.PushOptions{Auth: auth, Annotations: said}, t.pull)
 			return err
 		})
 		if err != nil {
@@ -287,12 +300,37 @@ func checkAttrs(o api.BuildOutput) error {
 		case name == "name", name == "push", name == "dest", slices.Contains(asIs[name], value):
 		case name == "compression" && value == map[bool]string{true: "uncompressed", false: "gzip"}[o.Type == "oci" || o.Type == "docker"]:
 		case strings.HasPrefix(name, "annotation"):
-			return api.Errorf(api.NotImplemented, "annotations are not kept here: a label (--label) stays with the image wherever it goes")
+			// What has no manifest drops them, as with Docker.
+			if _, err := annotations(o); err != nil {
+				return err
+			}
 		default:
 			return api.Errorf(api.NotImplemented, "an output of type %s takes no %s=%s here", o.Type, name, value)
 		}
 	}
 	return nil
+}
+
+// annotations reads what an output's manifests are to say besides.
+func annotations(o api.BuildOutput) (list image.Annotations, err error) {
+	for _, name := range slices.Sorted(maps.Keys(o.Attrs)) {
+		if !strings.HasPrefix(name, "annotation") {
+			continue
+		}
+		k, ok, err := exptypes.ParseAnnotationKey(name)
+		if err == nil && !ok {
+			err = errors.New("it is not annotation[-KIND][[PLATFORM]].KEY")
+		}
+		if err != nil {
+			return nil, api.Errorf(api.Invalid, "the output's attribute %s makes no sense: %w", name, err)
+		}
+		a := image.Annotation{On: k.Type, Key: k.Key, Value: o.Attrs[name]}
+		if p := k.Platform; p != nil {
+			a.Platform = &oci.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 // isTrue reads an attribute.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/session"
@@ -64,18 +65,36 @@ func (c *client) Agent(ctx context.Context, id string) (net.Conn, error) {
 	if err := sshforward.CheckSSHID(ctx, c.caller, id); err != nil {
 		return nil, fmt.Errorf("ssh agent %s: %w: %w", id, os.ErrNotExist, err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	ctx = metadata.NewOutgoingContext(c.caller.Context(ctx), metadata.Pairs(sshforward.KeySSHID, id))
 	stream, err := sshforward.NewSSHClient(c.caller.Conn()).ForwardAgent(ctx)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("ssh agent %s: %w", id, err)
 	}
 	ours, theirs := net.Pipe()
-	go func() {
+	conn := &agentConn{Conn: ours, cancel: cancel}
+	conn.copying.Go(func() {
 		// It ends when either side does, and says nothing that the program at the socket could use.
 		_ = sshforward.Copy(ctx, theirs, stream, stream.CloseSend)
 		theirs.Close()
-	}()
-	return ours, nil
+	})
+	return conn, nil
+}
+
+// agentConn is a connection to an agent at the other end of a session.
+type agentConn struct {
+	net.Conn
+	cancel  context.CancelFunc
+	copying sync.WaitGroup
+}
+
+// Close ends the connection, and waits until nothing is copied any more.
+func (c *agentConn) Close() error {
+	c.cancel()
+	err := c.Conn.Close()
+	c.copying.Wait()
+	return err
 }
 
 // Login asks how to log in at a registry; zero when the client knows nothing of it.

@@ -68,8 +68,15 @@ func (i Builds) retag(id oci.Digest, names []oci.Reference) *Image {
 
 // Archive writes an image, which need not be kept, with these names as Save does; its layers are held by the caller.
 // Images of several platforms are one index under the names.
-func (i Builds) Archive(ctx context.Context, documents [][]byte, names []oci.Reference, w io.Writer) error {
-	s := &saving{i: i.Images, blobs: map[string]blob{}, layers: map[oci.Digest]layerSource{}}
+func (i Builds) Archive(ctx context.Context, documents [][]byte, names []oci.Reference, a Annotations, w io.Writer) error {
+	has := []string{OnManifest, OnManifestDescriptor}
+	if len(documents) > 1 {
+		has = append(has, OnIndex, OnIndexDescriptor)
+	}
+	if err := a.check(has...); err != nil {
+		return err
+	}
+	s := &saving{i: i.Images, annotations: a, blobs: map[string]blob{}, layers: map[oci.Digest]layerSource{}}
 	defer func() {
 		for _, release := range s.holds {
 			release()
@@ -106,16 +113,18 @@ func (s *saving) gather(names []oci.Reference) error {
 		platform := img.Doc.Platform()
 		s.index.Manifests[n].Platform = &platform
 	}
+	s.index.Annotations = s.annotations.on(OnIndex, nil)
 	raw, err := json.Marshal(s.index)
 	if err != nil {
 		return err
 	}
 	d := described(oci.MediaIndex, raw)
+	d.Annotations = s.annotations.on(OnIndexDescriptor, nil)
 	s.blobs[d.BlobPath()] = blob{data: raw, mtime: time.Unix(0, 0)}
-	s.index.Manifests, s.manifest = nil, nil
+	s.index.Manifests, s.index.Annotations, s.manifest = nil, nil, nil
 	for _, ref := range names {
 		named := d
-		named.Annotations = map[string]string{oci.AnnotationImageName: ref.String(), oci.AnnotationRefName: ref.Tag}
+		named.Annotations = merged(d.Annotations, map[string]string{oci.AnnotationImageName: ref.String(), oci.AnnotationRefName: ref.Tag})
 		s.index.Manifests = append(s.index.Manifests, named)
 	}
 	if len(names) == 0 {

@@ -23,6 +23,8 @@ type PushOptions struct {
 	All      bool // every tag of the repository
 	Platform *oci.Platform
 	Auth     api.Auth
+
+	Annotations Annotations // of the manifest
 }
 
 // Pushed is what a push ends with: the registry's view of the image.
@@ -36,6 +38,9 @@ type Pushed struct {
 // up as it came, to the byte; what was made here is packed once and kept, so that it
 // has the same digest wherever it is pushed.
 func (i Exchange) Push(ctx context.Context, ref oci.Reference, o PushOptions, tell Tell) error {
+	if err := o.Annotations.check(OnManifest); err != nil {
+		return err
+	}
 	tell, end := relay(tell)
 	defer end()
 	refs := []oci.Reference{ref.OrLatest()}
@@ -69,7 +74,7 @@ func (i Exchange) Push(ctx context.Context, ref oci.Reference, o PushOptions, te
 		case img == nil:
 			return fmt.Errorf("tag does not exist: %s", r.Familiar())
 		}
-		if err := (&push{i: i, ref: r, img: img, repo: repo, tell: tell}).run(ctx); err != nil {
+		if err := (&push{i: i, ref: r, img: img, repo: repo, tell: tell, annotations: o.Annotations}).run(ctx); err != nil {
 			return err
 		}
 	}
@@ -83,6 +88,8 @@ type push struct {
 	img  *Image
 	repo *registry.Repository
 	tell Tell
+
+	annotations Annotations
 }
 
 // run brings up the image under its name.
@@ -132,19 +139,26 @@ func (p *push) parts(ctx context.Context) ([]byte, error) {
 		}
 	}
 	document := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.img.Doc.Raw)), nil }
+	platform := p.img.Doc.Platform()
+	if raw, err = annotated(raw, p.annotations.on(OnManifest, &platform)); err != nil {
+		return nil, err
+	}
 	return raw, p.upload(ctx, registry.Upload{Want: m.Config, Open: document}, "")
 }
 
 // PushIndex brings images of several platforms to a registry, under one name: an index of them. They need not be kept;
 // their layers are held by the caller.
-func (i Exchange) PushIndex(ctx context.Context, ref oci.Reference, documents [][]byte, a api.Auth, tell Tell) (oci.Digest, error) {
+func (i Exchange) PushIndex(ctx context.Context, ref oci.Reference, documents [][]byte, o PushOptions, tell Tell) (oci.Digest, error) {
+	if err := o.Annotations.check(OnManifest, OnManifestDescriptor, OnIndex); err != nil {
+		return "", err
+	}
 	tell, end := relay(tell)
 	defer end()
-	repo := i.Registry.Repository(ref, credentials(a))
+	repo := i.Registry.Repository(ref, credentials(o.Auth))
 	if err := repo.Reach(ctx); err != nil {
 		return "", err
 	}
-	index := oci.Index{SchemaVersion: 2, MediaType: oci.MediaIndex}
+	index := oci.Index{SchemaVersion: 2, MediaType: oci.MediaIndex, Annotations: o.Annotations.on(OnIndex, nil)}
 	for _, document := range documents {
 		img, err := newImage(document)
 		if err != nil {
@@ -153,7 +167,7 @@ func (i Exchange) PushIndex(ctx context.Context, ref oci.Reference, documents []
 		if have := i.byID(img.ID); have != nil {
 			img = have
 		}
-		raw, err := (&push{i: i, ref: ref, img: img, repo: repo, tell: tell}).parts(ctx)
+		raw, err := (&push{i: i, ref: ref, img: img, repo: repo, tell: tell, annotations: o.Annotations}).parts(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -162,7 +176,7 @@ func (i Exchange) PushIndex(ctx context.Context, ref oci.Reference, documents []
 			return "", err
 		}
 		platform := img.Doc.Platform()
-		d.Platform = &platform
+		d.Platform, d.Annotations = &platform, o.Annotations.on(OnManifestDescriptor, &platform)
 		index.Manifests = append(index.Manifests, d)
 	}
 	raw, err := json.Marshal(index)

@@ -61,6 +61,7 @@ type saving struct {
 	index        oci.Index
 	repositories map[string]map[string]string
 	newest       time.Time // of the images: the time of the folders
+	annotations  Annotations
 }
 
 type savedImage struct {
@@ -171,7 +172,8 @@ func (s *saving) image(ctx context.Context, img *savedImage) error {
 		created = *img.Doc.Created
 	}
 	s.newest = created
-	m := oci.Manifest{SchemaVersion: 2, MediaType: oci.MediaManifest, Config: oci.Descriptor{
+	platform := img.Doc.Platform()
+	m := oci.Manifest{SchemaVersion: 2, MediaType: oci.MediaManifest, Annotations: s.annotations.on(OnManifest, &platform), Config: oci.Descriptor{
 		MediaType: oci.MediaConfig, Digest: img.ID, Size: int64(len(img.Doc.Raw)),
 	}}
 	item := manifestItem{Config: oci.BlobPath(img.ID), LayerSources: map[oci.Digest]layerSource{}}
@@ -193,6 +195,7 @@ func (s *saving) image(ctx context.Context, img *savedImage) error {
 		return err
 	}
 	d := described(oci.MediaManifest, raw)
+	d.Annotations = s.annotations.on(OnManifestDescriptor, &platform)
 	s.blobs[d.BlobPath()] = blob{data: raw, mtime: time.Unix(0, 0)}
 	for _, ref := range img.refs {
 		name := ref.FamiliarName()
@@ -202,7 +205,7 @@ func (s *saving) image(ctx context.Context, img *savedImage) error {
 		s.repositories[name][ref.Tag] = m.Layers[len(m.Layers)-1].Digest.Hex()
 		item.RepoTags = append(item.RepoTags, ref.Familiar())
 		tagged := d
-		tagged.Annotations = map[string]string{oci.AnnotationImageName: ref.String(), oci.AnnotationRefName: ref.Tag}
+		tagged.Annotations = merged(d.Annotations, map[string]string{oci.AnnotationImageName: ref.String(), oci.AnnotationRefName: ref.Tag})
 		s.index.Manifests = append(s.index.Manifests, tagged)
 	}
 	if len(img.refs) == 0 {
