@@ -149,7 +149,9 @@ func (p *Plan) newArena() (mem []byte, a *arena, err error) {
 		err = unix.E2BIG
 	}
 	if err == nil {
+		listed.Lock()
 		mem, err = unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+		listed.Unlock()
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("memory for the process: %w", err)
@@ -172,6 +174,11 @@ func (p *Plan) newArena() (mem []byte, a *arena, err error) {
 // forks is held by those who clone a child that has a copy of our memory: for
 // reading by those who keep the heap out of it, for writing by those who need it in.
 var forks sync.RWMutex
+
+// listed is held for reading while the list of what is mapped is gone by, and for writing to map an
+// arena: it may come to lie where something was that is on a list and has been unmapped since, and
+// would then be kept out of its own child.
+var listed sync.RWMutex
 
 // heapKept tells that the heap was once kept out.
 var heapKept atomic.Bool
@@ -232,6 +239,8 @@ func hex(b []byte, end byte) (n uintptr, rest []byte, ok bool) {
 // keepHeap keeps it out of a child that does not share our memory.
 func keepHeap() error {
 	heapKept.Store(true)
+	listed.RLock()
+	defer listed.RUnlock()
 	return eachHeap(func(from, to uintptr) { unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTFORK) })
 }
 
