@@ -63,7 +63,7 @@ func (a *archives) put(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	err = a.engine().CopyIn(r.Context(), r.name, p, r.Body, container.CopyOptions{
+	err = a.engine().CopyIn(r.Context(), r.name, p, timedBody{r.Body, http.NewResponseController(w)}, container.CopyOptions{
 		Keep: r.flag("noOverwriteDirNonDir"), Owner: r.flag("copyUIDGID"),
 	})
 	if err != nil {
@@ -73,6 +73,18 @@ func (a *archives) put(w http.ResponseWriter, r *request) error {
 	return err
 }
 
+// timedBody and timedAnswer are what a client sends and is sent, with deadlines.
+type (
+	timedBody struct {
+		io.Reader
+		*http.ResponseController
+	}
+	timedAnswer struct {
+		io.Writer
+		*http.ResponseController
+	}
+)
+
 // sendTar sends what write writes. What fails once it has begun can only be told by
 // cutting it off: a client must not take half of it for the whole.
 func (s *Server) sendTar(w http.ResponseWriter, kind string, write func(begin func() io.Writer) error) error {
@@ -81,7 +93,7 @@ func (s *Server) sendTar(w http.ResponseWriter, kind string, write func(begin fu
 		begun = true
 		w.Header().Set("Content-Type", kind)
 		w.WriteHeader(http.StatusOK)
-		return w
+		return timedAnswer{w, http.NewResponseController(w)}
 	})
 	if err != nil && begun {
 		s.log.Warn("a tar was not sent to its end", "error", err)

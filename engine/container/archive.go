@@ -48,7 +48,7 @@ func (cs *Containers) Files() Files { return Files{cs} }
 
 // PathStat tells what a path in a container is.
 func (f Files) PathStat(_ context.Context, ref, p string) (st api.PathStat, err error) {
-	err = f.with(ref, func(_ *snapshot, root view) error {
+	err = f.with(ref, nil, func(_ *snapshot, root view) error {
 		src, err := archive.OpenSource(root.File, p)
 		if err != nil {
 			return notFoundIn(err, p, ref)
@@ -61,9 +61,11 @@ func (f Files) PathStat(_ context.Context, ref, p string) (st api.PathStat, err 
 }
 
 // CopyOut writes a path in a container as a tar to what begin gives; begin is called
-// when it is known what the path is, and nothing failed yet.
+// when it is known what the path is, and nothing failed yet. What it gives, and what CopyIn reads,
+// may have deadlines: by them a slow client is given up when it keeps others from a container (turn).
 func (f Files) CopyOut(ctx context.Context, ref, p string, begin func(api.PathStat) io.Writer) error {
-	return f.with(ref, func(s *snapshot, root view) error {
+	client := &peer{}
+	return f.with(ref, client, func(s *snapshot, root view) error {
 		src, err := archive.OpenSource(root.File, p)
 		if err != nil {
 			return notFoundIn(err, p, ref)
@@ -74,13 +76,14 @@ func (f Files) CopyOut(ctx context.Context, ref, p string, begin func(api.PathSt
 			return err
 		}
 		f.cs.publish(s, "archive-path")
-		return src.Pack(ctx, begin(st), root.ids)
+		return src.Pack(ctx, client.to(begin(st)), root.ids)
 	})
 }
 
 // CopyIn unpacks a tar, which may be compressed, into a folder of a container.
 func (f Files) CopyIn(ctx context.Context, ref, p string, tar io.Reader, o CopyOptions) error {
-	return f.with(ref, func(s *snapshot, root view) error {
+	client := from(tar)
+	return f.with(ref, client, func(s *snapshot, root view) error {
 		at, err := archive.Folder(root.File, p)
 		switch {
 		case errors.Is(err, archive.ErrNoFolder):
@@ -99,7 +102,7 @@ func (f Files) CopyIn(ctx context.Context, ref, p string, tar io.Reader, o CopyO
 			}
 			x.Owner = &[2]uint32{who.UID, who.GID}
 		}
-		if err := archive.Extract(ctx, tar, x); err != nil {
+		if err := archive.Extract(ctx, client, x); err != nil {
 			return notFoundIn(err, p, ref)
 		}
 		f.cs.publish(s, "extract-to-dir")
@@ -142,7 +145,7 @@ func (s *snapshot) writableAt(p string) error {
 
 // with calls do with the root of a container's file system, as the container sees it.
 // One that runs goes on meanwhile; one that does not cannot be started until do returns.
-func (f Files) with(ref string, do func(s *snapshot, root view) error) error {
+func (f Files) with(ref string, client *peer, do func(s *snapshot, root view) error) error {
 	c, err := f.cs.index.find(ref)
 	if err != nil {
 		return err
@@ -151,8 +154,7 @@ func (f Files) with(ref string, do func(s *snapshot, root view) error) error {
 		defer root.Close()
 		return do(c.now(), root)
 	}
-	c.verb.Lock()
-	defer c.verb.Unlock()
+	defer c.verb.lend(client)()
 	s := c.now()
 	if root := f.running(s); root.File != nil { // it came to run while we waited
 		defer root.Close()

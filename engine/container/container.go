@@ -78,7 +78,7 @@ type container struct {
 	dir  string
 	snap atomic.Pointer[snapshot]
 
-	verb    sync.Mutex
+	verb    turn
 	mounted bool         // a start has mounted volumes; the verb lock guards it
 	used    bool         // a start may have left something that is not torn down yet; the verb lock guards it
 	removal sync.Mutex   // held by the one removal in progress; taken by TryLock alone
