@@ -19,7 +19,7 @@ func newCommit(a *App) *cobra.Command {
 		Args:                  between(1, 2),
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{aliases: "container commit, commit"},
-		ValidArgsFunction:     a.completeContainers(nil),
+		ValidArgsFunction:     a.completeContainers(anyState),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Running = !pause
 			if len(args) > 1 && args[1] != "" {

@@ -8,6 +8,7 @@ import (
 
 	syssignal "github.com/moby/sys/signal"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"lighter/api"
 	"lighter/client"
@@ -85,6 +86,45 @@ func containerNames(a *App, cmd *cobra.Command, state func(string) bool) []strin
 		}
 	}
 	return names
+}
+
+// completeCopy completes the containers that files are copied from or to; files of this machine are the
+// shell's to offer, and so is a path where no container's name begins so.
+func completeCopy(a *App) completer {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 1 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var names []string
+		if len(args) == 0 || !strings.Contains(args[0], ":") {
+			for _, name := range containerNames(a, cmd, anyState) {
+				if strings.HasPrefix(name, word) {
+					names = append(names, name+":")
+				}
+			}
+		}
+		if len(names) == 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return names, cobra.ShellCompDirectiveNoSpace
+	}
+}
+
+// completeFlags keeps a shell from offering files as values of flags that are no files.
+func completeFlags(cmd *cobra.Command) {
+	files := []string{
+		"build-context", "cache-from", "cache-to", "cidfile", "device", "env-file", "file", "iidfile", "input",
+		"label-file", "metadata-file", "mount", "output", "secret", "ssh", "volume",
+	}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, has := cmd.GetFlagCompletionFunc(f.Name); has || slices.Contains(files, f.Name) {
+			return
+		}
+		cmd.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions)
+	})
+	for _, sub := range cmd.Commands() {
+		completeFlags(sub)
+	}
 }
 
 // completeImages completes the names of images; at most so many arguments are names,

@@ -38,6 +38,7 @@ func newCp(a *App) *cobra.Command {
 A source of '-' is a tar on stdin, to be unpacked in a folder of the container.
 A destination of '-' is stdout: the source as a tar. An image needs no container.`,
 		Args:                  exactly(2),
+		ValidArgsFunction:     completeCopy(a),
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{aliases: "container cp, cp"},
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -29,7 +29,7 @@ what the second has other than the first, without a file being read.`,
 		Args:                  args,
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{aliases: "container diff, diff"},
-		ValidArgsFunction:     a.completeContainers(nil),
+		ValidArgsFunction:     a.completeContainers(anyState),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "" {
 				return errors.New("Container name cannot be empty") //nolint:staticcheck // Docker's words

@@ -26,6 +26,7 @@ func newDoctor(a *App) *cobra.Command {
 		Long: "Look at what lighter needs: the kernel, control groups, the firewall, the disk, the clock, and the engine;\n" +
 			"and tell what to do about what is missing. No engine need run. The exit code is 1 when something is bad.",
 		Args:                  noArgs,
+		ValidArgsFunction:     cobra.NoFileCompletions,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inFull(cmd.Context(), "doctor", args)

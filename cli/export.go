@@ -17,7 +17,7 @@ func newExport(a *App) *cobra.Command {
 		Args:                  exactly(1),
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{aliases: "container export, export"},
-		ValidArgsFunction:     a.completeContainers(nil),
+		ValidArgsFunction:     a.completeContainers(anyState),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			export := func(ctx context.Context, w io.Writer) error { return export(ctx, a, w, args[0]) }
 			if output != "" {

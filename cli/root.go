@@ -74,6 +74,7 @@ func (a *App) run(ctx context.Context, args []string) error {
 	} else if args[0] == "help" || strings.HasPrefix(args[0], "__complete") {
 		a.full = true
 		addCommands(a, root, a.commands())
+		completeFlags(root)
 	} else {
 		return a.unknownCommand(args[0])
 	}

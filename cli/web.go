@@ -14,6 +14,7 @@ func newWeb(a *App) *cobra.Command {
 		Long: "Print a link that signs a browser in at the dashboard, once, within five minutes.\n" +
 			"The engine serves the dashboard when it was started with --web 127.0.0.1:8080.",
 		Args:                  noArgs,
+		ValidArgsFunction:     cobra.NoFileCompletions,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.Client()

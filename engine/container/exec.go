@@ -187,8 +187,13 @@ func codeOfExec(err error) int {
 	if errors.As(err, &f) && f.code != 128 {
 		return f.code
 	}
+	if errors.Is(err, errCwd) {
+		return 128
+	}
 	return 126
 }
+
+var errCwd = errors.New("OCI runtime exec failed: exec failed: Cwd must be an absolute path")
 
 func (e *exec) fail(code int) {
 	e.mu.Lock()
@@ -244,7 +249,7 @@ func (e *exec) task(s *snapshot, req api.StartExec, client *task.Client) (task.E
 		p.Cwd = "/"
 	}
 	if !path.IsAbs(p.Cwd) {
-		return task.Exec{}, errors.New("OCI runtime exec failed: exec failed: Cwd must be an absolute path")
+		return task.Exec{}, errCwd
 	}
 	p.Capabilities, p.NoNewPrivileges = linuxCaps(caps), sec.noNewPrivileges
 	x := task.Exec{

@@ -92,7 +92,9 @@ func lookup(fs Rootfs, root *os.File, user string, groupAdd []string) (account, 
 		if err != nil {
 			return out, err
 		}
-		out.AdditionalGids = append(out.AdditionalGids, id)
+		if !slices.Contains(out.AdditionalGids, id) {
+			out.AdditionalGids = append(out.AdditionalGids, id)
+		}
 	}
 	return out, nil
 }

@@ -255,7 +255,7 @@ func (ns *Networks) Validate(name string, s *api.EndpointSettings) error {
 		if err != nil || a.Is6() != row.v6 || a.IsUnspecified() {
 			errs = append(errs, fmt.Errorf("invalid %s address: %s", row.family, row.text))
 		}
-		if n != nil {
+		if n != nil && UserDefined(name) {
 			if err := n.configured(row.text, a, row.v6); err != nil {
 				errs = append(errs, err)
 			}
