@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"lighter/linux/proc"
 	"lighter/task"
 )
 
@@ -169,4 +171,31 @@ func TestBothDieAtOnce(t *testing.T) {
 		t.Errorf("told again: %+v", e)
 	default:
 	}
+}
+
+// What ended before we watched it, and came to us with its keeper's death, is taken away once
+// somebody tells of an end: the next keeper may tell of it first.
+func TestEndedWithItsKeeper(t *testing.T) {
+	r := newRig(t)
+	r.launch("a", task.Stdio{Stdin: true}, nil, "/bin/cat")
+	syscall.Kill(keepers(r.root)[0], syscall.SIGKILL)
+	until(t, "what the keeper had is ours", func() bool { r.c.mu.Lock(); defer r.c.mu.Unlock(); return r.c.inherited })
+	theirs, err := proc.Spawn("/bin/true", []string{"true"}, nil, nil) // in a session of its own, as all of a keeper's are
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is dead", func() bool {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(theirs.Pid) + "/stat")
+		return err != nil || bytes.Contains(stat, []byte(") Z "))
+	})
+	r.c.exited(nil, task.Exit{Name: task.Name{Container: "b"}}, -1)
+	r.exit("b")
+	if err := syscall.Kill(theirs.Pid, 0); err != syscall.ESRCH {
+		t.Errorf("it is still there: %v", err)
+	}
+	until(t, "the keeper is back", func() bool { return len(keepers(r.root)) == 1 })
+	if err := r.c.Signal(r.ctx, task.Name{Container: "a"}, int(syscall.SIGKILL)); err != nil {
+		t.Error(err)
+	}
+	r.exit("a")
 }
