@@ -20,6 +20,7 @@ type BuildRequest struct {
 	Agents  map[string]string  `json:",omitempty"` // ssh: by id, the path of an agent's socket on the engine's machine
 	Auth    map[string]Auth    `json:",omitempty"` // by registry
 	Allow   []string           `json:",omitempty"` // entitlements: network.host, security.insecure, device
+	Network string             `json:",omitempty"` // a network of the user's, on which RUN is instead of the default bridge
 	Binds   []string           `json:",omitempty"` // /host:/path[:ro] in each RUN; the result is not reproducible
 	From    []BuildCacheOption `json:",omitempty"` // caches to read
 	To      []BuildCacheOption `json:",omitempty"` // caches to write

@@ -79,7 +79,7 @@ func (o *buildFlags) addSteps(f *pflag.FlagSet) {
 	f.VarP(list(&o.volumes, nil), "volume", "v", "Bind a folder of the host into each step (/host:/path[:ro]); the image is then not reproducible")
 	f.StringVar(&o.onFail, "on-fail", "", `What to do when a step fails ("shell": open one in its state)`)
 	f.Var(list(&o.hosts, checkExtraHost), "add-host", "Add a name to /etc/hosts (host:ip)")
-	f.StringVar(&o.network, "network", "default", `Network of steps ("default", "none", "host")`)
+	f.StringVar(&o.network, "network", "default", `Network of steps ("default", "none", "host", or one by its name)`)
 	f.StringVar(&o.cgroupParent, "cgroup-parent", "", "Cgroup that those of steps are in")
 	f.Var(&o.shmSize, "shm-size", "Size of /dev/shm")
 	f.Var(o.ulimits, "ulimit", "Set a limit of setrlimit(2) (name=soft[:hard])")
@@ -246,7 +246,9 @@ func (o *buildFlags) listOptions(m map[string]string) error {
 	case "none", "host":
 		m["force-network-mode"] = o.network
 	default:
-		return fmt.Errorf("network mode %q not supported: steps of a build run on default, none or host", o.network)
+		if strings.HasPrefix(o.network, "container:") {
+			return fmt.Errorf("network mode %q not supported: steps of a build run on a network, on none or on host", o.network)
+		}
 	}
 	return nil
 }
@@ -261,8 +263,12 @@ func (o *buildFlags) request(a *App) (*api.BuildRequest, error) {
 		return nil, err
 	}
 	r := &api.BuildRequest{Options: options, Allow: o.allow, Verify: o.verify, Explain: o.explain, Keep: o.onFail != "", Squash: o.squash}
-	if o.network == "host" {
+	switch o.network {
+	case "", "default", "bridge", "none":
+	case "host":
 		r.Allow = append(r.Allow, "network.host")
+	default:
+		r.Network = o.network
 	}
 	for _, t := range o.tags {
 		ref, err := oci.ParseReference(t)

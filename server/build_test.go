@@ -196,7 +196,7 @@ func TestClassicBuildErrors(t *testing.T) {
 
 func TestClassicBuildRefuses(t *testing.T) {
 	for query, want := range map[string]string{
-		"t=BAD": "repository name", "version=3": "invalid version", "securityopt=x": "security options", "networkmode=container:x": "default bridge",
+		"t=BAD": "repository name", "version=3": "invalid version", "securityopt=x": "security options", "networkmode=container:x": "not in that of a container",
 		"buildargs=x": "error reading build args", "remote=client-session": "POST /grpc",
 	} {
 		w := newBuildServer(t, &playedBuilder{}).do(t, "POST", "/v1.51/build?"+query, strings.NewReader("tar"))

@@ -248,7 +248,10 @@ func (b *builds) classicNetwork(r *request, req *api.BuildRequest) error {
 		req.Options["force-network-mode"] = mode
 		req.Allow = append(req.Allow, "network.host")
 	default:
-		return api.Errorf(api.NotImplemented, "steps of a build run on the default bridge, on host or on none, not on %q", mode)
+		if strings.HasPrefix(mode, "container:") {
+			return api.Errorf(api.NotImplemented, "steps of a build run on a network, on host or on none, not in that of a container: %q", mode)
+		}
+		req.Network = mode
 	}
 	var hosts []string
 	for _, h := range r.query["extrahosts"] {

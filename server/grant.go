@@ -266,6 +266,11 @@ func (g *grant) build(req *api.BuildRequest) error {
 	if g == nil {
 		return nil
 	}
+	if req.Network != "" {
+		if err := g.networks([]string{req.Network}); err != nil {
+			return err
+		}
+	}
 	return g.who.Grant(policy.OfBuild(req))
 }
 

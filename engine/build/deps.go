@@ -77,11 +77,11 @@ type Steps interface {
 	Sweep(ctx context.Context) error
 }
 
-// Networks gives steps a network namespace on the default bridge.
+// Networks gives steps a network namespace.
 type Networks interface {
-	// Lend gives a namespace that has a way out, with what /etc/resolv.conf is to hold; give it back
+	// Lend gives a namespace on a network, "" for the default bridge, with what /etc/resolv.conf is to hold; give it back
 	// by release. One that a step with rights over its network has had is not lent again.
-	Lend(ctx context.Context) (ns *os.File, resolv []byte, release func(reuse bool), err error)
+	Lend(ctx context.Context, on string) (ns *os.File, resolv []byte, release func(reuse bool), err error)
 	// Resolv is what /etc/resolv.conf is to hold on the host's network, or on none.
 	Resolv(host bool) ([]byte, error)
 }

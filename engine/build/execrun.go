@@ -279,7 +279,7 @@ func (r *execRun) start(ctx context.Context) (exit task.Exit, err error) {
 	var resolv []byte
 	switch r.Network {
 	case pb.NetMode_UNSET:
-		step.NS, resolv, release, err = r.job.b.Networks.Lend(ctx)
+		step.NS, resolv, release, err = r.job.b.Networks.Lend(ctx, r.job.request.Network)
 		if err == nil {
 			// Who may do all may have changed it for those who come after.
 			defer func() { release(!step.Insecure) }()

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -12,8 +13,8 @@ import (
 	"lighter/engine/network"
 )
 
-// Lender lends network namespaces on the default bridge to programs that are in no container: the
-// steps of builds. One that comes back is lent again to whoever asks soon.
+// Lender lends network namespaces to programs that are in no container: the steps of builds. One
+// on the default bridge that comes back is lent again to whoever asks soon.
 type Lender struct {
 	cs *Containers
 
@@ -26,6 +27,7 @@ type Lender struct {
 
 // loan is a namespace, and what /etc/resolv.conf is to be there.
 type loan struct {
+	on     string // the network, "" for the default bridge
 	id     string
 	ns     *os.File
 	resolv []byte
@@ -40,19 +42,19 @@ func NewLender(cs *Containers) *Lender { return &Lender{cs: cs} }
 
 // Lend gives a namespace with a way out, nil where the engine has no bridge, and what is to be in
 // /etc/resolv.conf. One that is not to be reused goes when it is released; the file is the lender's.
-func (l *Lender) Lend(ctx context.Context) (ns *os.File, resolv []byte, release func(reuse bool), err error) {
-	if l.cs.Networks.Config.Off("bridge") {
+func (l *Lender) Lend(ctx context.Context, on string) (ns *os.File, resolv []byte, release func(reuse bool), err error) {
+	if on == "" && l.cs.Networks.Config.Off("bridge") {
 		resolv, err := l.Resolv(false)
 		return nil, resolv, func(bool) {}, err
 	}
 	l.mu.Lock()
 	var n *loan
-	if last := len(l.idle) - 1; last >= 0 {
+	if last := len(l.idle) - 1; last >= 0 && on == "" {
 		n, l.idle = l.idle[last], l.idle[:last]
 	}
 	l.mu.Unlock()
 	if n == nil {
-		if n, err = l.make(ctx); err != nil {
+		if n, err = l.make(ctx, on); err != nil {
 			return nil, nil, nil, err
 		}
 	}
@@ -60,7 +62,8 @@ func (l *Lender) Lend(ctx context.Context) (ns *os.File, resolv []byte, release 
 	return n.ns, n.resolv, func(reuse bool) { once.Do(func() { l.back(n, reuse) }) }, nil
 }
 
-func (l *Lender) make(ctx context.Context) (*loan, error) {
+func (l *Lender) make(ctx context.Context, on string) (*loan, error) {
+	mode := cmp.Or(on, "bridge")
 	conf, err := l.cs.resolvConf(&api.HostConfig{})
 	if err != nil {
 		return nil, err
@@ -71,17 +74,21 @@ func (l *Lender) make(ctx context.Context) (*loan, error) {
 		users = l.cs.Users.Shared()
 	}
 	box, err := l.cs.Networks.Join(ctx, network.Wish{
-		Users: users, ID: id, Name: "build-" + short(id), Ends: []network.End{{Network: "bridge", Settings: &api.EndpointSettings{}}}, DNS: conf, Quiet: true,
+		Users: users, ID: id, Name: "build-" + short(id), Ends: []network.End{{Network: mode, Settings: &api.EndpointSettings{}}}, DNS: conf, Quiet: true,
 	})
 	if err != nil {
 		return nil, err
 	}
 	if box.NS == nil {
 		l.cs.Networks.Leave(context.WithoutCancel(ctx), id)
-		return nil, fmt.Errorf("the default bridge gives no network namespace")
+		return nil, fmt.Errorf("the network %s gives no network namespace", mode)
 	}
-	ipv6 := slices.ContainsFunc(box.Ends, func(e *network.Endpoint) bool { return e.Addr6.IsValid() })
-	return &loan{id: id, ns: box.NS, resolv: []byte(conf.Bridge(ipv6).Text())}, nil
+	resolv, err := l.cs.resolvText(&api.HostConfig{NetworkMode: mode}, box.Ends)
+	if err != nil {
+		l.end(&loan{id: id, ns: box.NS})
+		return nil, err
+	}
+	return &loan{on: on, id: id, ns: box.NS, resolv: []byte(resolv)}, nil
 }
 
 // Resolv is what is in /etc/resolv.conf of a program on the host's network, or on none.
@@ -95,7 +102,7 @@ func (l *Lender) Resolv(host bool) ([]byte, error) {
 
 func (l *Lender) back(n *loan, reuse bool) {
 	l.mu.Lock()
-	keep := reuse && !l.closed
+	keep := reuse && n.on == "" && !l.closed
 	if keep {
 		n.since = time.Now()
 		l.idle = append(l.idle, n)
