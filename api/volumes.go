@@ -11,8 +11,9 @@ type Volume struct {
 	Mountpoint string
 	Name       string
 	Options    map[string]string
-	Scope      string       // always "local"
-	UsageData  *VolumeUsage `json:",omitempty"`
+	Scope      string         // always "local"
+	Status     map[string]any `json:",omitempty"` // what a driver says of it: ours says nothing
+	UsageData  *VolumeUsage   `json:",omitempty"`
 }
 
 // VolumeUsage is what a volume holds, in bytes, and how many containers have it.

@@ -210,7 +210,9 @@ func (b *builder) early() error {
 	if adj := b.process.OOMScoreAdj; adj != nil {
 		f := b.plan.Add("open oom_score_adj", proc.Open(proc.Num(proc.Here), "/proc/self/oom_score_adj", proc.WriteOnly, 0))
 		w := b.plan.Add(fmt.Sprintf("set oom_score_adj to %d", *adj), proc.Write(f.Fd(), fmt.Append(nil, *adj)))
-		b.plan.Warn(w, proc.EACCES, proc.EPERM)
+		if *adj >= 0 || !b.ids.mapped() { // below its parent's is the host's root's to give: who asks for it hears that it is not done
+			b.plan.Warn(w, proc.EACCES, proc.EPERM)
+		}
 	}
 	for _, label := range []struct{ what, text string }{
 		{"AppArmor profile", prefixed("exec ", b.process.ApparmorProfile)},
