@@ -11,7 +11,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- ./linux/cgroup ./linux/proc ./runtime ./runtime/oci ./stories
-stories=${V2_STORIES:-'limits|every_limit|update|stats|oom|ipc|devices|lifecycle|exec|net_bridge|net_connect|net_names|net_publish'}
+stories=${V2_STORIES:-'limits|every_limit|update|stats|oom|ipc|devices|lifecycle|exec|commit|net_bridge|net_connect|net_names|net_publish'}
 cache=${V2_CACHE:-/var/tmp/lighter-v2}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -22,7 +22,7 @@ func TestHiddenWhileMemoryComesAndGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer space.Close()
-	defer pages(t, 2000)() // it takes a while to read what there is
+	defer pages(t, 1000)() // it takes a while to read what there is
 	var over atomic.Bool
 	var starts, others sync.WaitGroup
 	for range 2 {
@@ -34,7 +34,7 @@ func TestHiddenWhileMemoryComesAndGoes(t *testing.T) {
 	}
 	for range 8 {
 		starts.Go(func() {
-			for range 30 {
+			for range 15 {
 				p := shell("exit 5")
 				if err := p.Hide(); err != nil {
 					t.Error(err)
