@@ -169,7 +169,8 @@ func usersHost() string {
 	if _, err := os.Stat(path); err == nil {
 		return "unix://" + path
 	}
-	if _, err := os.Stat(strings.TrimPrefix(defaultHost, "unix://")); err == nil {
+	if c, err := net.Dial("unix", strings.TrimPrefix(defaultHost, "unix://")); err == nil {
+		c.Close()
 		return ""
 	}
 	return "unix://" + path

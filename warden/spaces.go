@@ -124,15 +124,23 @@ var switches = []struct{ path, bad, name string }{
 	{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"},
 }
 
-// advice names the setting that stands in the way.
+// advice names the first setting that stands in the way.
 func advice(err error) string {
 	if !errors.Is(err, os.ErrPermission) && !errors.Is(err, proc.ENOSPC) {
 		return ""
 	}
-	for _, s := range switches {
-		if text, err := os.ReadFile(s.path); err == nil && strings.TrimSpace(string(text)) == s.bad {
-			return ": root has to allow it: sysctl -w " + s.name
-		}
+	if list := Forbidden(); len(list) > 0 {
+		return ": root has to allow it: sysctl -w " + list[0]
 	}
 	return ""
+}
+
+// Forbidden lists the settings that root has to make before an ordinary user gets a user namespace.
+func Forbidden() (settings []string) {
+	for _, s := range switches {
+		if text, err := os.ReadFile(s.path); err == nil && strings.TrimSpace(string(text)) == s.bad {
+			settings = append(settings, s.name)
+		}
+	}
+	return settings
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	"lighter/linux/fs"
 	"lighter/linux/net"
 	"lighter/linux/proc"
+	"lighter/warden"
 )
 
 // What is too little room on a disk.
@@ -42,8 +44,26 @@ func lookUser() []insight.Finding {
 	if os.Geteuid() == 0 {
 		return []insight.Finding{{Level: insight.Good, About: "user", Text: "root"}}
 	}
-	return []insight.Finding{{Level: insight.Weak, About: "user", Text: "not root: the engine cannot be started by you, and some of what follows cannot be looked at",
-		Do: "run this once more as root; to use an engine that runs, be in the group " + defaultGroup}}
+	list := []insight.Finding{{About: "user", Text: "not root: an engine that you start is yours alone; some of what follows cannot be looked at, and is about root's"}}
+	if _, _, err := ownIDs("/etc"); err != nil {
+		list = append(list, insight.Finding{Level: insight.Bad, About: "user", Text: "an engine of yours cannot start", Do: err.Error()})
+	}
+	for _, p := range []struct {
+		level               insight.Level
+		name, pack, without string
+	}{
+		{insight.Bad, "newuidmap", "uidmap", "an engine of yours cannot start"},
+		{insight.Bad, "newgidmap", "uidmap", "an engine of yours cannot start"},
+		{insight.Weak, "pasta", "passt", "containers of your engine reach nobody outside"},
+	} {
+		if _, err := exec.LookPath(p.name); err != nil {
+			list = append(list, insight.Finding{Level: p.level, About: "user", Text: p.name + " is not in PATH: " + p.without, Do: "install " + p.pack})
+		}
+	}
+	for _, setting := range warden.Forbidden() {
+		list = append(list, insight.Finding{Level: insight.Bad, About: "user", Text: "this host keeps user namespaces from ordinary users", Do: "as root: sysctl -w " + setting})
+	}
+	return list
 }
 
 func lookKernel() (list []insight.Finding) {
