@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	stdnet "net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,7 +156,7 @@ func TestStories(t *testing.T) {
 			case "buildx":
 				return plugin("docker-buildx") != "", nil
 			case "peer": // a Docker of the same machine, which the benchmarks and parity use, too
-				return exists(peerSocket), nil
+				return listens(peerSocket), nil
 			case "packages":
 				_, err := os.Stat(filepath.Join(packages, "nginx"))
 				_, curl := exec.LookPath("curl")
@@ -205,6 +206,15 @@ func plugin(name string) string {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// listens says whether somebody answers on a socket: its file outlives who listened.
+func listens(socket string) bool {
+	c, err := stdnet.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
 }
 
 // cmdUntil repeats a command until it succeeds (or, negated, fails).
