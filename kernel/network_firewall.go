@@ -207,3 +207,6 @@ func (n *Network) Bury(links []netspec.Link, table string) (bool, error) {
 
 // SpaceName names the network namespace that we are in.
 func SpaceName() (string, error) { return net.SpaceName() }
+
+// SpaceInUse tells whether anything still holds the network namespace that has this name.
+func SpaceInUse(name string) bool { return net.SpaceInUse(name) }

@@ -289,7 +289,7 @@ func (p *parts) openNetworks(ctx context.Context) error {
 	if rootless() { // whose network namespace has this engine alone
 		claims = filepath.Join(p.config.ExecRoot, "claims")
 	}
-	if err := network.SweepClaims(claims, space); err != nil {
+	if err := network.SweepClaims(claims, kernel.SpaceInUse); err != nil {
 		slog.Warn(err.Error())
 	}
 	machine := kernel.NewNetwork(table, func(err error) { slog.Warn("firewall: " + err.Error()) })

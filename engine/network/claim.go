@@ -86,16 +86,17 @@ func readClaim(path string) (c claim, dead bool) {
 }
 
 // SweepClaims takes away those folders of claims in dir, a folder of them, whose engines'
-// records have all gone: the network namespace that one is named by has most often, too. The
-// one named here is New's to sweep, who takes away what its engines left in the kernel as well.
-func SweepClaims(dir, here string) error {
+// records have all gone, and with them the network namespace that the folder is named by. While
+// that is in use New sweeps the folder, in an engine that is in there: it takes away what such
+// engines left in the kernel as well, and finds that by the claims alone.
+func SweepClaims(dir string, inUse func(space string) bool) error {
 	folders, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sweep claims of subnets: %w", err)
 	}
 	var errs []error
 	for _, f := range folders {
-		if !f.IsDir() || f.Name() == here {
+		if !f.IsDir() || inUse(f.Name()) {
 			continue
 		}
 		if err := sweepFolder(filepath.Join(dir, f.Name())); err != nil {

@@ -23,6 +23,7 @@ func TestClaimsAreSwept(t *testing.T) {
 	}
 	there, gone := filepath.Join(engine, "a.json"), filepath.Join(engine, "b.json")
 	os.WriteFile(there, nil, 0o600)
+	inUse := func(space string) bool { return space == "in use" }
 	for _, c := range []struct {
 		folder  string
 		records []string
@@ -33,7 +34,7 @@ func TestClaimsAreSwept(t *testing.T) {
 		{"one alive", []string{"/nowhere/networks/c.json", there}, true},
 		{"dead", []string{"/nowhere/networks/c.json", "/nowhere/networks/d.json"}, false},
 		{"empty", nil, false},
-		{"here", []string{"/nowhere/networks/c.json"}, true},
+		{"in use", []string{"/nowhere/networks/c.json"}, true}, // who comes to live there buries it
 	} {
 		dir := filepath.Join(all, c.folder)
 		os.Mkdir(dir, 0o700)
@@ -42,14 +43,14 @@ func TestClaimsAreSwept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := SweepClaims(all, "here"); err != nil {
+		if err := SweepClaims(all, inUse); err != nil {
 			t.Errorf("%s: %v", c.folder, err)
 		}
 		if _, err := os.Stat(dir); (err == nil) != c.stays {
 			t.Errorf("%s: %v", c.folder, err)
 		}
 	}
-	if err := SweepClaims(filepath.Join(all, "none"), "here"); err != nil {
+	if err := SweepClaims(filepath.Join(all, "none"), inUse); err != nil {
 		t.Error(err)
 	}
 }
@@ -68,7 +69,7 @@ func TestSweepBesideChoice(t *testing.T) {
 			case <-done:
 				return
 			default:
-				if err := SweepClaims(all, "here"); err != nil {
+				if err := SweepClaims(all, func(string) bool { return false }); err != nil {
 					t.Error(err)
 				}
 			}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -98,6 +100,21 @@ func SpaceName() (string, error) {
 		return "", fmt.Errorf("find out the network namespace: %w", err)
 	}
 	return fmt.Sprintf("%s.%d", name, cookie), nil
+}
+
+// SpaceInUse tells whether a process, or a mount that we see, holds the network namespace that
+// SpaceName gave this name; or, at worst, one that has its number since.
+func SpaceInUse(name string) bool {
+	number, _, _ := strings.Cut(name, ".")
+	space := "net:[" + number + "]"
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), " "+space+" ") {
+		return true
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	return slices.ContainsFunc(processes, func(link string) bool {
+		held, err := os.Readlink(link)
+		return err == nil && held == space
+	})
 }
 
 // Sysctl sets one of net.*, its name as a path: net/ipv6/conf/eth0/disable_ipv6.
