@@ -106,8 +106,15 @@ func SweepClaims(dir string, inUse func(space string) bool) error {
 	return errors.Join(errs...)
 }
 
+// sweepFolder takes away a folder in which no claim is alive. Who opens the lock while it goes
+// finds that it is not the one in the folder any more, or has made another, which keeps the
+// folder.
 func sweepFolder(dir string) error {
-	unlock, err := store.Wait(filepath.Join(dir, lockName)) // nobody chooses meanwhile
+	lock := filepath.Join(dir, lockName)
+	unlock, err := store.Wait(lock) // nobody chooses meanwhile
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // another engine has swept it
+	}
 	if err != nil {
 		return err
 	}
@@ -124,12 +131,21 @@ func sweepFolder(dir string) error {
 			return nil
 		}
 	}
-	// Aside first: who comes now finds none, and makes another, with a lock of its own.
-	aside := fmt.Sprintf("%s.gone-%d", dir, os.Getpid())
-	if err := os.Rename(dir, aside); err != nil {
+	for _, e := range entries {
+		if e.Name() == lockName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(lock); err != nil {
 		return err
 	}
-	return os.RemoveAll(aside)
+	if err := os.Remove(dir); !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // sweep takes away what a removal that was cut off has left: the link of a network whose
