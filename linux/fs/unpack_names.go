@@ -96,8 +96,12 @@ func (r *remover) remove(in Dir, name string, depth int) error {
 	if err != nil {
 		return fmt.Errorf("remove %q: %w", name, err)
 	}
-	err = sub.Names(func(child string, _ uint32) error { return r.remove(sub, child, depth+1) })
-	if err := errors.Join(err, sub.Close()); err != nil {
+	var failed error
+	err = sub.Scan(make([]byte, 32<<10), func(child string, _ uint32) bool {
+		failed = r.remove(sub, child, depth+1)
+		return failed == nil
+	})
+	if err := errors.Join(cmp.Or(failed, err), sub.Close()); err != nil {
 		return err
 	}
 	if r.hollow {
