@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -99,6 +100,9 @@ func TestSignalsArePassedOn(t *testing.T) {
 		if name == "" {
 			name = fmt.Sprint(int(sig))
 		}
+		heard := make(chan os.Signal, 1)
+		signal.Notify(heard, sig) // a shell cannot trap what is ignored when it starts, as HUP is under nohup
+		defer signal.Stop(heard)
 		cmd := command(t, "--", "bash", "-c", `sleep 100 >/dev/null & trap "echo got; kill $!; exit 42" `+name+`; echo ready; wait`)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
