@@ -8,7 +8,7 @@ PROGRAMS = lighter lighterd lighterhub
 
 export CGO_ENABLED = 0
 
-.PHONY: build check test test-v2 fuzz crash soak bench bench-check docs picture dist test-dist test-fresh install quickstart clean
+.PHONY: build check test test-v2 fuzz crash soak bench bench-check docs picture dist test-dist test-boot test-fresh install quickstart clean
 
 build: ## three static programs in bin/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
@@ -59,6 +59,9 @@ dist: ## tarballs for amd64 and arm64 and Debian packages, in dist/
 
 test-dist: dist ## installs the packages into a fresh Debian root and runs a container there
 	scripts/test-dist.sh
+
+test-boot: dist ## boots systemd in a virtual machine, installs the package and lives with it: socket, restarts, upgrade, journal, reboot
+	scripts/test-boot.sh
 
 test-fresh: ## the first command of the README in a fresh Debian root that has Go
 	scripts/test-fresh.sh

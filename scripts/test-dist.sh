@@ -5,9 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "it makes a root: as root" >&2; exit 1; }
-scripts/setup.sh debootstrap=debootstrap systemd-analyze=systemd unshare=util-linux
+scripts/setup.sh systemd-analyze=systemd unshare=util-linux
 arch=$(dpkg --print-architecture)
-kept=${DIST_CACHE:-/var/tmp/lighter-cache}/debian.tar
 work=$(mktemp -d /var/tmp/lighter-dist.XXXXXX)
 group=$(basename "$work")
 finish() {
@@ -16,13 +15,7 @@ finish() {
 }
 trap finish EXIT
 root=$work/root
-mkdir "$root"
-if [ -e "$kept" ]; then
-	tar -C "$root" --xattrs -xf "$kept"
-else
-	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
-	debootstrap --variant=minbase stable "$root" "$mirror" >"$work/log" || { cat "$work/log"; exit 1; }
-fi
+scripts/root.sh "$root"
 
 for package in lighter_*_"$arch".deb lighter-docker_*_all.deb; do
 	(cd dist && cp $package "$root/tmp/package.deb")

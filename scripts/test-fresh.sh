@@ -5,17 +5,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "it makes a root: as root" >&2; exit 1; }
-scripts/setup.sh debootstrap=debootstrap git=git
+scripts/setup.sh git=git
 work=$(mktemp -d /var/tmp/lighter-fresh.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
-kept=${DIST_CACHE:-/var/tmp/lighter-cache}/debian.tar
-if [ -e "$kept" ]; then
-	mkdir "$root" && tar -C "$root" --xattrs -xf "$kept"
-else
-	debootstrap --variant=minbase stable "$root" "$mirror" >"$work/log" || { cat "$work/log"; exit 1; }
-fi
+scripts/root.sh "$root"
 git clone -q . "$root/root/lighter"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 mkdir -p "$root/usr/local/go" "$root/root/go/pkg/mod" "$root/.old"

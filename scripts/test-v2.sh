@@ -16,20 +16,7 @@ cache=${V2_CACHE:-/var/tmp/lighter-v2}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-if ! [ -e "$cache/vmlinuz" ] || ! [ -d "$cache/modules" ]; then
-	mkdir -p "$cache" "$work/deb"
-	name=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
-	(cd "$work/deb" && apt-get download -qq "$name" 2>/dev/null && dpkg-deb -x ./*.deb .)
-	rm -rf "$cache/modules" "$cache/modules.new"
-	mkdir "$cache/modules.new"
-	(cd "$work"/deb/lib/modules/* && find kernel/fs/overlayfs kernel/net/bridge kernel/net/llc kernel/net/802 kernel/net/netfilter \
-		kernel/net/ipv4/netfilter kernel/net/ipv6/netfilter kernel/drivers/net/veth.ko kernel/drivers/net/dummy.ko kernel/drivers/net/macvlan.ko \
-		kernel/drivers/block/virtio_blk.ko kernel/drivers/virtio kernel/block/bfq.ko kernel/lib/libcrc32c.ko kernel/arch/x86/crypto/crc32c-intel.ko \
-		-name '*.ko' | cpio -pd "$cache/modules.new" 2>/dev/null)
-	cp "$work"/deb/lib/modules/*/modules.builtin* "$work"/deb/lib/modules/*/modules.order "$cache/modules.new/"
-	cp "$work"/deb/boot/vmlinuz-* "$cache/vmlinuz"
-	mv "$cache/modules.new" "$cache/modules"
-fi
+scripts/kernel.sh "$cache"
 
 root=$work/root
 mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/new" "$root/tests"
