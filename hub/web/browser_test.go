@@ -18,7 +18,7 @@ type visitor struct {
 // Each page in a real browser.
 func TestBrowser(t *testing.T) {
 	h := seed(t)
-	c := visitor{chromium.Start(t, h.url), t}
+	c := visitor{chromium.Start(t, h.url, chromium.Here), t}
 	c.visit()
 	c.keyboard()
 	c.Open("/signup")

@@ -45,24 +45,28 @@ func In(space *os.File, f func() error) error {
 	})
 }
 
+// errLeft is what is said of a call that ended its goroutine instead of coming back.
+var errLeft = errors.New("the call in another network namespace did not return")
+
 // elsewhere calls f, which may change its thread's network namespace, and has the
 // thread back where it was; a thread that will not go back is given up.
 func elsewhere(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		home, err := own()
-		if err != nil {
+		err := errLeft
+		defer func() { done <- err }()
+		home, unopened := own()
+		if unopened != nil {
 			runtime.UnlockOSThread()
-			done <- fmt.Errorf("open the engine's network namespace: %w", err)
+			err = fmt.Errorf("open the engine's network namespace: %w", unopened)
 			return
 		}
+		defer home.Close()
 		err = f()
 		if back := setns(home); back == nil {
 			runtime.UnlockOSThread()
 		} // else the thread ends with this goroutine
-		home.Close()
-		done <- err
 	}()
 	return <-done
 }

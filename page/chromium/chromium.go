@@ -48,9 +48,12 @@ type reply struct {
 
 const browserWait = 60 * time.Second
 
+// Here starts a browser where the test is.
+func Here(start func() error) error { return start() }
+
 // Start starts one for a site, or skips the test when there is none. LIGHTERHUB_BROWSER=1
-// wants one.
-func Start(t *testing.T, site string) *Browser {
+// wants one. The process is started by where: Here, or a call in another network namespace.
+func Start(t *testing.T, site string, where func(start func() error) error) *Browser {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -77,7 +80,7 @@ func Start(t *testing.T, site string) *Browser {
 		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--user-data-dir="+filepath.Join(profile, "profile"), "--remote-debugging-pipe", "about:blank")
 	cmd.Env = append(os.Environ(), "HOME="+profile)
 	cmd.ExtraFiles = []*os.File{theirs, answers}
-	must(cmd.Start())
+	must(where(cmd.Start))
 	theirs.Close()
 	answers.Close()
 	c := &Browser{t: t, site: site, to: to, Shots: t.ArtifactDir(), waiting: map[int]chan reply{}, loaded: make(chan struct{}, 100)}
