@@ -3,7 +3,7 @@
 # nothing is skipped; the machine is left as it was, which the end of this script proves.
 set -eu
 cd "$(dirname "$0")/.."
-scripts/setup.sh make=make git=git gcc=gcc busybox=busybox-static debootstrap=debootstrap newuidmap=uidmap ps=procps docker-registry=docker-registry skopeo=skopeo curl=curl
+scripts/setup.sh make=make git=git gcc=gcc busybox=busybox-static debootstrap=debootstrap newuidmap=uidmap ps=procps docker-registry=docker-registry skopeo=skopeo curl=curl ip=iproute2
 # The hub's pages are tried in a real browser when there is one; LIGHTERHUB_BROWSER=1 gets Debian's.
 [ "${LIGHTERHUB_BROWSER:-}" != 1 ] || scripts/setup.sh chromium=chromium
 

@@ -173,6 +173,9 @@ func pollStranger(fd int) (Exit, bool, error) {
 			return statusExit(status), true, nil
 		}
 	}
+	if status, ok := exitInfo(fd); ok { // it was reaped since we asked first
+		return statusExit(status), true, nil
+	}
 	return Exit{}, true, ErrExitUnknown
 }
 
